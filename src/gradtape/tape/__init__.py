@@ -1,0 +1,8 @@
+"""Record a computation as a graph of intermediate results; walk it, replay it, steer a node, invert a node."""
+
+from gradtape.tape._invert import Inverted
+from gradtape.tape._node import Node
+from gradtape.tape._steer import Steered
+from gradtape.tape._tape import Tape, record
+
+__all__ = ["Inverted", "Node", "Steered", "Tape", "record"]

@@ -1,0 +1,348 @@
+"""The tape: a recorded graph of intermediate results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from difflib import get_close_matches
+from typing import Any, Literal, Self
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from gradtape.errors import InputError, TapeError
+from gradtape.tape import _invert, _steer
+from gradtape.tape._node import Call, Node, Ref
+from gradtape.tape._recorder import Recorder
+from gradtape.transforms import Transform
+
+Edit = Tensor | Callable[[Tensor], Tensor]
+
+
+class Tape:
+    """A recorded graph of intermediate results, in the order in which they were computed.
+
+    Use it as a context that records whatever runs inside, or let :func:`record` make one for a model.
+
+    Attributes:
+        nodes: All nodes, in the order of computation.
+        output: What the recorded computation returned; with the context form, the last node's value.
+
+    Example:
+        >>> x = torch.tensor([1.0, -2.0], requires_grad=True)
+        >>> with Tape() as tape:
+        ...     y = (x * 3).relu().sum()
+        >>> [node.name for node in tape.walk("forward")]
+        ['input', 'mul_1', 'relu_1', 'sum_1']
+        >>> tape.backward(y)
+        >>> tape["mul_1"].grad
+        tensor([1., 0.])
+        >>> tape.replay({"mul_1": torch.tensor([5.0, 6.0])}).output
+        tensor(11., grad_fn=<SumBackward0>)
+    """
+
+    def __init__(self) -> None:
+        self._recorder = Recorder()
+        self._output: Any = None
+        self._has_output = False
+        self._context = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._context.enter_context(self._recorder)
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._context.close()
+        if error is not None and not hasattr(error, "tape"):
+            error.tape = self  # type: ignore[attr-defined]  # the part that ran is what the user needs to see
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, in the order of computation."""
+        return self._recorder.nodes
+
+    @property
+    def output(self) -> Any:
+        """What the recorded computation returned, in its own structure."""
+        if self._has_output:
+            return self._output
+        if not self.nodes:
+            raise TapeError("the tape is empty", remedy="run something that computes with tensors inside it")
+        return self.nodes[-1].value
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._recorder.names
+
+    def __getitem__(self, key: str | int) -> Node:
+        """Return a node by module path, by operation and ordinal, or by position.
+
+        Raises:
+            TapeError: There is no such node; the message names the closest.
+        """
+        if isinstance(key, int):
+            if not -len(self.nodes) <= key < len(self.nodes):
+                raise TapeError(f"no node {key} on a tape of {len(self.nodes)}", remedy="use a position inside it")
+            return self.nodes[key]
+        try:
+            return self._recorder.names[key]
+        except KeyError:
+            close = get_close_matches(key, self._recorder.names, n=3) or list(self._recorder.names)[:10]
+            raise TapeError(f"no node {key!r} on this tape", remedy=f"use one of {', '.join(close)}, ...") from None
+
+    def walk(self, direction: Literal["forward", "backward"] = "forward") -> Iterator[Node]:
+        """Yield every node in topological order: ``forward`` parents first, ``backward`` children first."""
+        if direction not in ("forward", "backward"):
+            raise InputError(f"direction is {direction!r}", remedy="walk 'forward' or 'backward'")
+        return iter(self.nodes) if direction == "forward" else reversed(self.nodes)
+
+    def backward(self, loss: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Send the gradient of ``loss`` back: into every node's ``grad`` and every parameter's ``grad``, added up.
+
+        Args:
+            loss: A scalar computed from the tape's values, inside the tape or after it.
+            retain_graph: Keep autograd's graph for another pass.
+            create_graph: Make the gradients themselves differentiable.
+
+        Raises:
+            TapeError: The loss is no scalar, or depends on nothing that was recorded.
+        """
+        if loss.numel() != 1:
+            raise TapeError(f"the loss has shape {tuple(loss.shape)}", remedy="reduce it to a scalar first")
+        nodes = {node.position: node.edge for node in self.nodes if node.edge is not None}
+        leaves = list(self._recorder.leaves.values())
+        if not loss.requires_grad or not nodes:
+            raise TapeError("the loss has no gradient", remedy="record with gradients on and use a recorded value in it")
+        edges = [*nodes.values(), *map(get_gradient_edge, leaves)]
+        keep = retain_graph or create_graph
+        grads = torch.autograd.grad(loss, edges, retain_graph=keep, create_graph=create_graph, allow_unused=True)
+        holders: list[Node | Tensor] = [*(self.nodes[position] for position in nodes), *leaves]
+        for holder, grad in zip(holders, grads, strict=True):
+            if grad is not None:
+                holder.grad = grad if holder.grad is None else holder.grad + grad
+
+    def replay(self, edits: Mapping[str | int, Edit]) -> Tape:
+        """Run again what depends on the edited nodes, and nothing else.
+
+        Random operations repeat their draws, batch norm starts from the statistics of the recorded run, and the
+        model's buffers are left alone.
+
+        Args:
+            edits: Node -> new value, of the node's shape, or a function of the old value.
+
+        Returns:
+            A new tape of the same nodes; this one is unchanged.
+
+        Raises:
+            TapeError: No such node, a value of another shape, or a recorded overwrite through a view.
+        """
+        values = {self[key].position: self._edited(self[key], edit) for key, edit in edits.items()}
+        self._run(self._downstream(values), values)
+        tape = Tape()
+        tape._recorder = self._recorder.copy(values)
+        tape._output = tree_map(lambda leaf: self._swapped(leaf, values), self.output)
+        tape._has_output = True
+        return tape
+
+    def steer(
+        self,
+        node: str | int,
+        objective: Callable[[Any], Tensor],
+        *,
+        steps: int = 30,
+        lr: float = 0.1,
+        through: Transform | None = None,
+        optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    ) -> _steer.Steered:
+        """Move a node's value by gradients of an objective of the output.
+
+        At each step the part of the graph below the node runs again from the moved value, and the optimizer takes
+        the gradient of ``objective(output)`` with respect to that value. It descends; through :class:`gt.Reverse
+        <gradtape.Reverse>` it ascends.
+
+        Args:
+            node: The node to move.
+            objective: ``objective(output) -> scalar``; sum it over samples, and each sample moves on its own.
+            steps: Number of updates, at least 1.
+            lr: Step size as a share of the value's root mean square.
+            through: A transformation of the gradient.
+            optimizer: A torch optimizer class, called as ``optimizer([value], lr=...)``.
+
+        Returns:
+            The moved value, the path it took, the objective along it, and the output at its end.
+
+        Raises:
+            TapeError: No such node, or the output does not depend on it.
+            InputError: A setting out of range, or an objective that is no scalar.
+        """
+        return _steer.steer(self[node].value, self._from(node), objective, steps, lr, through, optimizer)
+
+    def invert(
+        self,
+        node: str | int,
+        value: Tensor,
+        *,
+        steps: int = 60,
+        lr: float = 0.05,
+        smoothness: float = 0.0,
+        bounds: tuple[float, float] | None = None,
+        source: str | int = "input",
+    ) -> _invert.Inverted:
+        """Find an input that yields ``value`` at a node, starting from the recorded input.
+
+        .. math:: \\min_x \\; \\|node(x) - value\\|^2 / \\|value - node(x_0)\\|^2 + \\text{smoothness} \\cdot TV(x)
+
+        Args:
+            node: The node whose value is wanted; the first dimension counts samples, each inverted on its own.
+            value: The wanted value, of the node's shape.
+            steps: Number of Adam updates, at least 1.
+            lr: Step size in units of the input.
+            smoothness: Weight of the total variation of an input of shape (n, c, h, w), at least 0.
+            bounds: Lowest and highest value that the input may take.
+            source: The input node to find.
+
+        Returns:
+            The best input found for each sample, not the last, and what share of the way to ``value`` is missing.
+
+        Raises:
+            TapeError: No such node, or it does not depend on the input.
+            InputError: A value of another shape, or a setting out of range.
+
+        Source: Mahendran and Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015.
+        """
+        target = self[node]
+        if value.shape != target.value.shape:
+            raise InputError(
+                f"value has shape {tuple(value.shape)}, node {target.name!r} {target.shape}",
+                remedy="give the same shape",
+            )
+        run = self._from(source, until=target.position)
+        return _invert.invert(self[source].value, run, target.value, value, steps, lr, smoothness, bounds)
+
+    def _from(self, key: str | int, until: int | None = None) -> Callable[[Tensor], Any]:
+        """Return the function from a node's value to the output, or to the value of node ``until``."""
+        start = self[key].position
+        calls = [call for call in self._downstream({start}) if until is None or min(call.results) <= until]
+        reached = {position for call in calls for position in call.results}
+        positions = {self._position(leaf) for leaf in tree_flatten(self.output)[0]} if until is None else {until}
+        if start not in positions and not positions & reached:
+            what = "the output" if until is None else f"node {self[until].name!r}"
+            raise TapeError(f"{what} does not depend on node {self[key].name!r}", remedy="use a node on the way to it")
+
+        def run(value: Tensor) -> Any:
+            values = {start: value}
+            self._run(calls, values)
+            if until is not None:
+                return values[until]
+            return tree_map(lambda leaf: self._swapped(leaf, values), self.output)
+
+        return run
+
+    def _position(self, leaf: Any) -> int | None:
+        node = self._recorder.node_of(leaf) if isinstance(leaf, Tensor) else None
+        return None if node is None else node.position
+
+    def _swapped(self, leaf: Any, values: Mapping[int, Tensor]) -> Any:
+        position = self._position(leaf)
+        return leaf if position is None else values.get(position, leaf)
+
+    def _downstream(self, positions: Iterable[int]) -> list[Call]:
+        """Return the calls that depend on the nodes at ``positions``, in order."""
+        if self._recorder.aliased is not None:
+            name = self._recorder.aliased.parents[0].name
+            raise TapeError(
+                f"node {name!r} was overwritten in place through a view or another name of its memory",
+                remedy="write that line without the in-place operation to replay, steer or invert",
+            )
+        dirty = set(positions)
+        calls: dict[int, Call] = {}
+        for node in self.nodes:
+            call = node.call
+            if call is not None and node.position not in dirty and any(read in dirty for read in call.reads()):
+                calls[id(call)] = call
+                dirty.update(call.results)
+        return list(calls.values())
+
+    def _run(self, calls: list[Call], values: dict[int, Tensor]) -> None:
+        """Run calls again, taking values from ``values`` first and adding results that are not in it."""
+        for call in calls:
+            flat = [self._argument(argument, values, call.in_place) for argument in call.arguments]
+            args, kwargs = call.rebuild(flat)
+            if call.random_state is None:
+                output = call.function(*args, **kwargs)
+            else:
+                with torch.random.fork_rng():
+                    torch.set_rng_state(call.random_state)
+                    output = call.function(*args, **kwargs)
+            results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
+            for position, result in zip(call.results, results, strict=True):
+                values.setdefault(position, result)
+
+    def _argument(self, argument: Any, values: Mapping[int, Tensor], copy: bool) -> Any:
+        if isinstance(argument, Ref):
+            argument = values.get(argument.position, self.nodes[argument.position].value)
+        return (
+            argument.clone()
+            if copy and isinstance(argument, Tensor) and not isinstance(argument, nn.Parameter)
+            else argument
+        )
+
+    def _edited(self, node: Node, edit: Edit) -> Tensor:
+        value = edit if isinstance(edit, Tensor) else edit(node.value)
+        if value.shape != node.value.shape:
+            raise TapeError(
+                f"the new value of node {node.name!r} has shape {tuple(value.shape)}, the node {node.shape}",
+                remedy="give a value of the node's shape",
+            )
+        if torch.is_grad_enabled() and node.value.requires_grad and not value.requires_grad:
+            value = value.detach().requires_grad_()
+        return value
+
+
+def record(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
+    """Run ``model(*args, **kwargs)`` and keep every intermediate result.
+
+    Floating-point inputs are recorded as leaves that take a gradient, so that ``tape["input"].grad`` exists.
+
+    Args:
+        model: A module, whose submodules' paths name the nodes, or any function of tensors.
+        args: Positional inputs; the tensors among them become nodes ``input``, ``input_2``, ...
+        kwargs: Keyword inputs; a tensor becomes a node of its keyword's name.
+
+    Returns:
+        The tape; ``tape.output`` is what the model returned.
+
+    Raises:
+        Whatever the model raises, with the partial tape as ``error.tape``.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+        >>> tape = record(model, torch.ones(4, 2))
+        >>> tape["1"].shape, [parent.name for parent in tape["1"].parents]
+        ((4, 3), ['0'])
+    """
+    tape = Tape()
+    recorder = tape._recorder
+    flat, spec = tree_flatten(args)
+    args = tree_unflatten([_fresh(leaf, recorder, "input") for leaf in flat], spec)
+    kwargs = {key: tree_map(lambda leaf, key=key: _fresh(leaf, recorder, key), value) for key, value in kwargs.items()}
+    with tape, recorder.naming(model) if isinstance(model, nn.Module) else ExitStack():
+        tape._output = model(*args, **kwargs)
+        tape._has_output = True
+    return tape
+
+
+def _fresh(leaf: Any, recorder: Recorder, name: str) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    if leaf.is_floating_point() and torch.is_grad_enabled() and not leaf.requires_grad:
+        leaf = leaf.detach().requires_grad_()
+    recorder.add_input(leaf, name)
+    return leaf

@@ -1,0 +1,153 @@
+"""Replay, steering and inversion against plain forward passes and closed forms."""
+
+import pytest
+import torch
+from torch import nn
+
+import gradtape as gt
+from gradtape.errors import InputError, TapeError
+from tests.tape.test_record import small_cnn
+
+
+@pytest.fixture
+def x() -> torch.Tensor:
+    return torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+def test_replay_without_a_change_repeats_the_run_exactly(x: torch.Tensor) -> None:
+    model = small_cnn()  # with dropout and batch norm in training mode
+    torch.manual_seed(3)
+    tape = gt.record(model, x)
+    statistics, state = model[1].running_mean.clone(), torch.get_rng_state()
+    again = tape.replay({"input": lambda value: value})
+    for node, twin in zip(tape.nodes, again.nodes, strict=True):
+        assert torch.equal(node.value, twin.value), node.name
+    assert torch.equal(model[1].running_mean, statistics)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_replay_runs_only_what_is_downstream(x: torch.Tensor) -> None:
+    model = small_cnn().eval()
+    tape = gt.record(model, x)
+    calls = []
+    for layer in model:
+        layer.register_forward_hook(lambda *_: calls.append(1))
+    changed = torch.randn_like(tape["3"].value)
+    replayed = tape.replay({"3": changed})
+    assert torch.allclose(replayed.output, model[4:](changed))
+    assert replayed["2"].value is tape["2"].value
+    assert torch.equal(tape["3"].value, model[:4](x))  # the first tape is as it was
+
+
+def test_replay_of_two_edits_and_gradients_through_a_replay() -> None:
+    a, b = torch.tensor(2.0, requires_grad=True), torch.tensor(5.0, requires_grad=True)
+    with gt.Tape() as tape:
+        c, d = a * 3, b * 4
+        c * d
+    replayed = tape.replay({"mul_1": torch.tensor(1.0), "mul_2": lambda value: value + 1})
+    assert replayed.output.item() == 21.0
+    replayed.backward(replayed.output)
+    assert replayed["mul_1"].grad.item() == 21.0
+    assert replayed["mul_2"].grad.item() == 1.0
+    assert tape["mul_1"].grad is None
+
+
+def test_replay_keeps_the_structure_of_the_output() -> None:
+    tape = gt.record(lambda x: {"twice": x * 2, "more": (x + 1, 7)}, torch.ones(2))
+    output = tape.replay({"mul_1": torch.zeros(2)}).output
+    assert output["twice"].tolist() == [0.0, 0.0]
+    assert output["more"][0].tolist() == [2.0, 2.0]
+    assert output["more"][1] == 7
+
+
+def test_replay_refuses_what_it_cannot_repeat() -> None:
+    def through_a_view(x: torch.Tensor) -> torch.Tensor:
+        h = x * 2
+        h[0].add_(1)
+        return h.sum()
+
+    tape = gt.record(through_a_view, torch.ones(2, 2))
+    with pytest.raises(TapeError, match="overwritten in place through a view"):
+        tape.replay({"input": torch.zeros(2, 2)})
+
+
+def test_steering_with_sgd_follows_the_closed_form() -> None:
+    tape = gt.record(lambda x: (x * 2).sum(dim=1) * 3, torch.ones(2, 2))
+    steered = tape.steer("mul_1", lambda out: out.square().sum() / 2, steps=1, lr=0.01, optimizer=torch.optim.SGD)
+    # value 2, output 12, gradient of the objective at the node 3 * 12 = 36; step .01 * rms 2
+    assert torch.allclose(steered.value, torch.full((2, 2), 2 - 0.02 * 36))
+    assert torch.allclose(steered.path[0], torch.full((2, 2), 2.0))
+    assert torch.allclose(steered.objective, torch.tensor([144.0, (3 * 2 * 1.28) ** 2]))
+    assert torch.allclose(steered.output, torch.full((2,), 3 * 2 * 1.28))
+
+
+def test_steering_through_a_reversal_ascends(x: torch.Tensor) -> None:
+    model = small_cnn().eval()
+    labels = torch.tensor([0, 1, 2, 0, 1])
+    tape = gt.record(model, x)
+    frozen = {name: p.clone() for name, p in model.named_parameters()}
+
+    def loss(out: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(out, labels, reduction="sum")
+
+    down = tape.steer("3", loss, steps=5, lr=0.02)
+    up = tape.steer("3", loss, steps=5, lr=0.02, through=gt.Reverse())
+    assert down.objective[-1] < down.objective[0] == up.objective[0] < up.objective[-1]
+    # Adam's first step is the sign of the gradient, so the two leave the start in opposite directions
+    assert torch.allclose(down.path[1] - down.path[0], up.path[0] - up.path[1], atol=1e-7)
+    assert all(torch.equal(frozen[name], p) and p.grad is None for name, p in model.named_parameters())
+
+
+def test_steering_moves_each_sample_on_its_own(x: torch.Tensor) -> None:
+    model = small_cnn().eval()
+    whole = gt.record(model, x).steer("2", lambda out: out[:, 0].sum(), steps=3, lr=0.05, optimizer=torch.optim.SGD)
+    scale = gt.record(model, x)["2"].value.square().mean().sqrt() / gt.record(model, x[:1])["2"].value.square().mean().sqrt()
+    alone = gt.record(model, x[:1]).steer(
+        "2", lambda out: out[:, 0].sum(), steps=3, lr=0.05 * scale.item(), optimizer=torch.optim.SGD
+    )
+    assert torch.allclose(whole.value[:1], alone.value, atol=1e-5)
+
+
+def test_inversion_reaches_a_reachable_value_and_keeps_the_best(x: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Linear(12, 4))
+    start, goal = torch.zeros(3, 6), torch.rand(3, 6)
+    tape = gt.record(model, start)
+    wanted = model[:2](goal).detach()
+    found = tape.invert("1", wanted, steps=400, lr=0.02)
+    assert (found.missing < 1e-4).all()
+    assert torch.allclose(found.input, goal, atol=0.02)
+    # a step so large that every move is worse: the start is kept
+    assert torch.equal(tape.invert("1", tape["1"].value, steps=5, lr=9.0).input, start)
+
+
+def test_inversion_respects_bounds_and_smoothness(x: torch.Tensor) -> None:
+    model = small_cnn().eval()
+    x = x.sigmoid()
+    tape = gt.record(model, x)
+    wanted = tape["2"].value + 1.0
+    free = tape.invert("2", wanted, steps=30, bounds=(0.0, 1.0))
+    smooth = tape.invert("2", wanted, steps=30, bounds=(0.0, 1.0), smoothness=10.0)
+    assert free.input.min() >= 0
+    assert free.input.max() <= 1
+
+    def roughness(image: torch.Tensor) -> torch.Tensor:
+        return image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
+
+    assert roughness(smooth.input) < roughness(free.input)
+    assert (free.missing < smooth.missing).all()
+
+
+def test_bad_requests_say_what_to_do(x: torch.Tensor) -> None:
+    tape = gt.record(small_cnn().eval(), x)
+    with pytest.raises(TapeError, match="shape"):
+        tape.replay({"3": torch.zeros(2)})
+    with pytest.raises(InputError, match="at least 1 step"):
+        tape.steer("3", torch.sum, steps=0)
+    with pytest.raises(InputError, match="objective has shape"):
+        tape.steer("3", lambda out: out)
+    with pytest.raises(InputError, match="value has shape"):
+        tape.invert("3", torch.zeros(1))
+    side = gt.record(lambda x: (x * 2, (x + 1).detach())[0], torch.ones(2))
+    with pytest.raises(TapeError, match="does not depend"):
+        side.steer("add_1", torch.sum)
