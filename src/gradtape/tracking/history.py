@@ -1,0 +1,62 @@
+"""A player's stored series, as the rules read them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from gradtape.runs import SeriesStore
+
+Matrix = npt.NDArray[np.float64]
+SEPARATOR = " / "
+
+
+class History(NamedTuple):
+    """What is known of a player's training.
+
+    Attributes:
+        player: Its name.
+        parameters: Names of its parameters, from the input to the output, length p.
+        steps: The steps, shape (t,).
+        measures: Measure's name -> numbers, shape (t, p).
+        loss: The logged loss at the same steps, shape (t,); NaN where none was logged.
+    """
+
+    player: str
+    parameters: tuple[str, ...]
+    steps: npt.NDArray[np.int64]
+    measures: dict[str, Matrix]
+    loss: Matrix
+
+
+def gradient_channel(player: str) -> str:
+    """Return the name of the channel that holds a player's measures."""
+    return f"{player}/gradients"
+
+
+def value_channel(player: str, name: str) -> str:
+    """Return the name of the channel that holds a number logged for a player."""
+    return f"{player}/{name}"
+
+
+def players(store: SeriesStore) -> list[str]:
+    """Return the players that a store has measures of."""
+    end = gradient_channel("")
+    return [name.removesuffix(end) for name in store.names() if name.endswith(end)]
+
+
+def read_history(store: SeriesStore, player: str) -> History:
+    """Read a player's series."""
+    series = store.read(gradient_channel(player))
+    pairs = [column.rsplit(SEPARATOR, 1) for column in series.columns]
+    parameters = tuple(dict.fromkeys(parameter for parameter, _ in pairs))
+    names = list(dict.fromkeys(measure for _, measure in pairs))
+    cube = series.values.astype(np.float64).reshape(len(series.steps), len(parameters), len(names))
+    loss = np.full(len(series.steps), np.nan)
+    if value_channel(player, "loss") in store.names():
+        logged = store.read(value_channel(player, "loss"))
+        known = dict(zip(logged.steps.tolist(), logged.values[:, 0].tolist(), strict=True))
+        loss = np.array([known.get(step, np.nan) for step in series.steps.tolist()])
+    return History(player, parameters, series.steps, {name: cube[:, :, i] for i, name in enumerate(names)}, loss)

@@ -1,0 +1,157 @@
+"""The tracker: reads every measure at every optimizer step, stores it, and judges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradtape.errors import InputError
+from gradtape.runs import Run, SeriesStore
+from gradtape.tracking.finding import Finding
+from gradtape.tracking.history import SEPARATOR, gradient_channel, read_history, value_channel
+from gradtape.tracking.measures import MEASURES
+from gradtape.tracking.rules import judge
+
+
+class Tracker:
+    """Watches one or more players while they train; :func:`track` makes it."""
+
+    def __init__(self, players: Mapping[str, tuple[nn.Module, Optimizer]], store: SeriesStore, run: Run | None) -> None:
+        self._store = store
+        self._run = run
+        self._players = {name: _Player(name, model, optimizer, store) for name, (model, optimizer) in players.items()}
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What the rules say of everything tracked so far, in the order in which it began."""
+        self._store.flush()
+        return judge([read_history(self._store, name) for name in self._players])
+
+    def log(self, name: str, value: float | Tensor, player: str | None = None) -> None:
+        """Store a number, such as ``loss``, at the player's current step.
+
+        Args:
+            name: What it is; the rules read ``loss``.
+            value: The number, or a tensor of one element.
+            player: Whose it is; may be left out with a single player.
+
+        Raises:
+            InputError: The player is not known, or must be named.
+        """
+        if player is None and len(self._players) == 1:
+            player = next(iter(self._players))
+        if player not in self._players:
+            raise InputError(f"player {player!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
+        channel = self._store.channel(value_channel(player, name), [name])
+        channel.append(self._players[player].step, [float(value)])
+
+    def resume_at(self, step: int) -> None:
+        """Count on from ``step``, as after loading a checkpoint; later steps stored before are replaced."""
+        for player in self._players.values():
+            player.step = step
+
+    def close(self) -> None:
+        """Stop watching: the optimizers and models are as they were, what was read is stored."""
+        for player in self._players.values():
+            player.remove()
+        self._store.flush()
+        if self._run is not None:
+            self._run.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+class _Player:
+    def __init__(self, name: str, model: nn.Module, optimizer: Optimizer, store: SeriesStore) -> None:
+        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        named = [(path, parameter) for path, parameter in model.named_parameters() if id(parameter) in held]
+        if not named:
+            raise InputError(
+                f"the optimizer of player {name!r} holds no parameter of its model",
+                remedy="pass the pair that belongs together",
+            )
+        self.step = 0
+        self._parameters = [parameter for _, parameter in named]
+        self._measures = [measure() for measure in MEASURES]
+        columns = [f"{path}{SEPARATOR}{measure.name}" for path, _ in named for measure in self._measures]
+        self._channel = store.channel(gradient_channel(name), columns)
+        self._handles = [
+            optimizer.register_step_pre_hook(lambda *_: self._before()),
+            optimizer.register_step_post_hook(lambda *_: self._after()),
+        ]
+
+    def _before(self) -> None:
+        grads = [parameter.grad for parameter in self._parameters]
+        for measure in self._measures:
+            measure.before_step(self._parameters, grads)
+
+    def _after(self) -> None:
+        grads = [parameter.grad for parameter in self._parameters]
+        numbers = torch.stack([measure.after_step(self._parameters, grads) for measure in self._measures], dim=1)
+        self._channel.append(self.step, numbers.flatten().numpy().astype(np.float32))
+        self.step += 1
+
+    def remove(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def track(
+    models: nn.Module | Mapping[str, nn.Module],
+    optimizers: Optimizer | Mapping[str, Optimizer],
+    run: str | os.PathLike[str] | Run | SeriesStore | None = None,
+) -> Tracker:
+    """Watch gradients while your own loop trains; nothing else in it changes.
+
+    At every optimizer step, for every parameter: gradient 2-norm, weight 2-norm, update-to-weight ratio, and the
+    counts of zero and of non-finite gradient elements.
+
+    Args:
+        models: The model, or player's name -> model.
+        optimizers: Its optimizer, or player's name -> optimizer, of the same names.
+        run: Folder of a new run, an open run or its series, or nothing to keep the series in memory.
+
+    Returns:
+        The tracker; ``tracker.findings`` says what is wrong, ``tracker.close()`` stops.
+
+    Raises:
+        InputError: The names differ, or an optimizer holds none of its model's parameters.
+        RunError: The folder cannot be made.
+
+    Example:
+        >>> model = nn.Linear(3, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e-12)
+        >>> with track(model, optimizer) as tracker:
+        ...     for _ in range(30):
+        ...         optimizer.zero_grad()
+        ...         model(torch.ones(8, 3)).square().mean().backward()
+        ...         optimizer.step()
+        ...     [(finding.rule, finding.since_step) for finding in tracker.findings]
+        [('stalled', 0)]
+    """
+    named_models = models if isinstance(models, Mapping) else {"model": models}
+    named_optimizers = optimizers if isinstance(optimizers, Mapping) else {"model": optimizers}
+    if named_models.keys() != named_optimizers.keys():
+        raise InputError(
+            f"models are named {', '.join(named_models)} and optimizers {', '.join(named_optimizers)}",
+            remedy="give both the same names",
+        )
+    own = Run.create(Path(run), command="track", settings={}) if isinstance(run, str | os.PathLike) else None
+    if own is not None:
+        store = own.series
+    elif isinstance(run, Run):
+        store = run.series
+    else:
+        store = run if isinstance(run, SeriesStore) else SeriesStore(Path(":memory:"))
+    return Tracker({name: (model, named_optimizers[name]) for name, model in named_models.items()}, store, own)
