@@ -1,0 +1,211 @@
+"""A run folder: made whole, always readable, its state in one small file."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from gradtape.atomic import folder_atomically, write_atomically
+from gradtape.errors import RunError
+from gradtape.runs.store import SeriesStore
+
+Status = Literal["running", "finished", "interrupted", "failed"]
+_FORMAT = 1
+_PACKAGES = ("gradtape", "torch", "numpy", "scikit-learn")
+
+
+class Run:
+    """A folder that holds one run.
+
+    ``run.json`` says what was asked and how far it came; ``series.sqlite`` holds the numbers of every step;
+    ``result.json`` is what came out. Every file appears whole or not at all. As a context, the run records how it ends:
+    finished, interrupted (Ctrl-C), or failed with the error's sentence.
+
+    Attributes:
+        path: The folder.
+        info: The content of ``run.json``.
+
+    Example:
+        >>> import tempfile
+        >>> base = tempfile.TemporaryDirectory()
+        >>> with Run.create(Path(base.name) / "first", command="augment", settings={"seed": 0}) as run:
+        ...     run.series.channel("loss", ["train"]).append(0, [2.5])
+        >>> again = Run.open(Path(base.name) / "first")
+        >>> again.status, float(again.series.read("loss").column("train")[0])
+        ('finished', 2.5)
+        >>> again.close()
+        >>> base.cleanup()
+    """
+
+    def __init__(self, path: Path, info: dict[str, Any], *, read_only: bool) -> None:
+        self.path = path
+        self.info = info
+        self.series = SeriesStore(path / "series.sqlite", read_only=read_only)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], *, command: str, settings: Mapping[str, Any]) -> Run:
+        """Make a run folder.
+
+        Args:
+            path: The folder; it must not exist, or be empty.
+            command: The command that is run, ``augment``.
+            settings: What was asked, as plain values.
+
+        Raises:
+            RunError: The folder holds something, or cannot be made.
+        """
+        target = Path(path)
+        if target.is_dir() and not any(_listed(target)):
+            target.rmdir()
+        if os.path.lexists(target):
+            raise RunError(f"{target} exists and is not empty", remedy=_what_is_there(target))
+        info = {
+            "format": _FORMAT,
+            "command": command,
+            "settings": dict(settings),
+            "status": "running",
+            "process": os.getpid(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "python": platform.python_version(),
+            "packages": {name: metadata.version(name) for name in _PACKAGES},
+        }
+        with folder_atomically(target, then="try again") as folder:
+            (folder / "run.json").write_text(_json(info))
+            SeriesStore(folder / "series.sqlite").close()
+        return cls(target, info, read_only=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], *, resume: bool = False) -> Run:
+        """Open an existing run folder, for reading or to go on with it.
+
+        Raises:
+            RunError: There is no run, its files are damaged, or, with ``resume``, it is finished or still running.
+        """
+        target = Path(path)
+        info = read_info(target)
+        if resume:
+            if info["status"] == "finished":
+                raise RunError(f"{target} is finished", remedy=f"see it with: gradtape report {target}")
+            if info["status"] == "running" and info["process"] != os.getpid() and _alive(info["process"]):
+                raise RunError(
+                    f"{target} is in use by process {info['process']}", remedy="wait for it or stop it first"
+                )
+        run = cls(target, info, read_only=not resume)
+        if resume:
+            run._update(status="running", process=os.getpid())
+        return run
+
+    @property
+    def status(self) -> Status:
+        """How the run stands."""
+        status: Status = self.info["status"]
+        return status
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write ``content`` as a JSON file in the folder; same content, same bytes."""
+        write_atomically(self.path / name, _json(content))
+
+    def read_json(self, name: str) -> Any:
+        """Return the content of a JSON file in the folder.
+
+        Raises:
+            RunError: The file is missing or damaged.
+        """
+        return _load(self.path / name)
+
+    def close(self) -> None:
+        """Close the series."""
+        self.series.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            self.close()
+        finally:
+            if error is None:
+                self._update(status="finished")
+            else:
+                self._record_end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+
+    def _record_end(self, status: Status, error: BaseException) -> None:
+        try:
+            self._update(status=status, error=str(error) or type(error).__name__)
+        except RunError:  # on a full disk the error under way matters more; the run stays readable as it was
+            self.info["status"] = status
+
+    def _update(self, **changes: Any) -> None:
+        self.info = {**{k: v for k, v in self.info.items() if k != "error"}, **changes}
+        if self.info["status"] == "finished":
+            self.info["ended"] = datetime.now(UTC).isoformat(timespec="seconds")
+        self.write_json("run.json", self.info)
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """Return the content of a run folder's ``run.json``.
+
+    Raises:
+        RunError: There is no such folder, it is no run folder, or the file is damaged.
+    """
+    if not path.is_dir():
+        raise RunError(f"there is no run folder {path}", remedy="list the runs with: gradtape runs")
+    if not (path / "run.json").exists():
+        raise RunError(f"{path} is not a run folder (it has no run.json)", remedy="list the runs with: gradtape runs")
+    info = _load(path / "run.json")
+    if (
+        not isinstance(info, dict)
+        or info.get("format") != _FORMAT
+        or not {"command", "status", "process"} <= info.keys()
+    ):
+        raise RunError(f"{path / 'run.json'} is not of a format this version reads", remedy="start a new run")
+    return info
+
+
+def _load(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{path} is missing", remedy="the run did not come so far: resume it or start a new one"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = "not readable" if isinstance(error, OSError) else "not valid JSON, as after a cut-off copy"
+        raise RunError(f"{path} is damaged ({reason})", remedy="restore the file or start a new run") from error
+
+
+def _json(content: Any) -> str:
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return ["?"]
+
+
+def _what_is_there(path: Path) -> str:
+    try:
+        status = read_info(path)["status"]
+    except RunError:
+        return "choose another folder with --run"
+    if status == "finished":
+        return f"choose another folder with --run, or see it with: gradtape report {path}"
+    return "go on with it by adding --resume, or choose another folder with --run"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
