@@ -68,7 +68,7 @@ def exploding(history: History) -> list[Finding]:
             history.player,
             worst,
             int(history.steps[since]),
-            f"gradient norm {total[peak]:.2g} at step {history.steps[peak]}, {total[peak] / start:,.0f} times the first",
+            f"gradient norm {total[peak]:.2g} at step {history.steps[peak]}, {total[peak] / start:,.0f}x the start",
             f"clip the gradient norm at {start:.2g} or divide the learning rate by 10",
         )
     ]
