@@ -1,3 +1,17 @@
-from .tape import Tape as Tape, record as record
-from .transforms import Reverse as Reverse, Scale as Scale, Stop as Stop, chain as chain
-from .transforms import reverse as reverse, scale as scale, stop as stop
+from .augmentation import AugmentResult as AugmentResult
+from .augmentation import augment as augment
+from .games import GAN as GAN
+from .games import R1 as R1
+from .games import R2 as R2
+from .runs import Run as Run
+from .tape import Tape as Tape
+from .tape import record as record
+from .tracking import Finding as Finding
+from .tracking import track as track
+from .transforms import Reverse as Reverse
+from .transforms import Scale as Scale
+from .transforms import Stop as Stop
+from .transforms import chain as chain
+from .transforms import reverse as reverse
+from .transforms import scale as scale
+from .transforms import stop as stop

@@ -15,7 +15,7 @@ class GradtapeError(Exception):
         strength is -inf: give a finite number
     """
 
-    def __init__(self, what: str, *, remedy: str) -> None:
+    def __init__(self, what: str, remedy: str) -> None:
         super().__init__(what, remedy)
         self.what = what
         self.remedy = remedy

@@ -119,7 +119,7 @@ class Tape:
         nodes = {node.position: node.edge for node in self.nodes if node.edge is not None}
         leaves = list(self._recorder.leaves.values())
         if not loss.requires_grad or not nodes:
-            raise TapeError("the loss has no gradient", remedy="record with gradients on and use a recorded value in it")
+            raise TapeError("the loss has no gradient", remedy="record with gradients on and use a recorded value")
         edges = [*nodes.values(), *map(get_gradient_edge, leaves)]
         keep = retain_graph or create_graph
         grads = torch.autograd.grad(loss, edges, retain_graph=keep, create_graph=create_graph, allow_unused=True)

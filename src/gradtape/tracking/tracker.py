@@ -35,7 +35,7 @@ class Tracker:
         return judge([read_history(self._store, name) for name in self._players])
 
     def log(self, name: str, value: float | Tensor, player: str | None = None) -> None:
-        """Store a number, such as ``loss``, at the player's current step.
+        """Store a number, such as ``loss``, at the player's latest step.
 
         Args:
             name: What it is; the rules read ``loss``.
@@ -50,7 +50,7 @@ class Tracker:
         if player not in self._players:
             raise InputError(f"player {player!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
         channel = self._store.channel(value_channel(player, name), [name])
-        channel.append(self._players[player].step, [float(value)])
+        channel.append(max(self._players[player].step - 1, 0), [float(value)])
 
     def resume_at(self, step: int) -> None:
         """Count on from ``step``, as after loading a checkpoint; later steps stored before are replaced."""

@@ -1,0 +1,226 @@
+"""The experiment: every arm trained in every repeat, each unit kept, so that a stopped job goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from gradtape.atomic import write_atomically
+from gradtape.augmentation.settings import AugmentSettings
+from gradtape.data import ImageSet, Split, draw, write_npz
+from gradtape.errors import RunError
+from gradtape.runs import Run
+from gradtape.seeding import derive
+from gradtape.synthesis import MAKERS, Maker, Real, Samples, Workplace
+from gradtape.synthesis.maker import Descent, one_hot
+from gradtape.training import Checkpoint, Progress, predict, train_classifier
+
+BASELINE = "real"
+MIX = "mix"
+SYNTHETIC = tuple(name for name, maker in MAKERS.items() if not maker.control)
+CONTROLS = tuple(name for name, maker in MAKERS.items() if maker.control)
+ARMS = (BASELINE, *SYNTHETIC, MIX, *CONTROLS)
+TITLES = {
+    BASELINE: "the real images alone",
+    MIX: "an equal share of each synthetic maker",
+    **{name: maker.title for name, maker in MAKERS.items()},
+}
+_VALIDATION_LIMIT = 2000
+
+
+class Experiment:
+    """All arms over all repeats.
+
+    Within a repeat the arms share the real images, the initial weights and the draws of batches, so that they differ
+    in the added samples only. Each repeat draws its own real images from the pool.
+
+    Args:
+        data: The images.
+        split: Its parts.
+        settings: What was asked.
+        run: Where everything is kept.
+        new_model: Makes a fresh, randomly initialised classifier.
+        device: Where to compute.
+        progress: Told of the work.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        split: Split,
+        settings: AugmentSettings,
+        run: Run,
+        new_model: Callable[[], nn.Module],
+        device: torch.device,
+        progress: Progress,
+    ) -> None:
+        self.data = data
+        self.settings = settings
+        self.split = split
+        self._run = run
+        self._new_model = new_model
+        self._device = device
+        self._progress = progress
+        self._folder = run.path / "checkpoints"
+        self._folder.mkdir(exist_ok=True)
+        rows = np.random.default_rng(derive(settings.seed, "validation")).permutation(split.validation)
+        self.validation = np.sort(rows[:_VALIDATION_LIMIT])
+        self._validation = self._tensors(self.validation)
+
+    @staticmethod
+    def work(settings: AugmentSettings) -> float:
+        """Return the total work, in steps of a classifier."""
+        making = sum(maker.work(settings.generator_steps) for maker in MAKERS.values())
+        return settings.repeats * (len(ARMS) * settings.steps + making)
+
+    def rows(self, repeat: int) -> np.ndarray:
+        """Return the rows of the real images that a repeat trains on."""
+        return draw(self.data, self.split.pool, self.settings.per_class, derive(self.settings.seed, "draw", repeat))
+
+    def train(self) -> dict[str, list[float]]:
+        """Train what is not trained yet; return each arm's validation accuracies, one per repeat."""
+        for repeat in range(self.settings.repeats):
+            for arm in ARMS:
+                self._train_arm(repeat, arm)
+        done = self._done()
+        return {arm: [done[f"{repeat}/{arm}"] for repeat in range(self.settings.repeats)] for arm in ARMS}
+
+    def model(self, repeat: int, arm: str) -> nn.Module:
+        """Return the trained model of an arm."""
+        model = self._fresh_model(repeat)
+        path = self._path(repeat, arm, "safetensors")
+        try:
+            model.load_state_dict(load(path.read_bytes()))
+        except (OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"{path} is missing or damaged", remedy="start a new run") from error
+        return model.eval()
+
+    def samples(self, repeat: int, maker: str) -> Samples:
+        """Return what a maker made in a repeat, made now if it is not kept yet."""
+        path = self._path(repeat, maker, "npz")
+        if not path.exists():
+            real = self._real(repeat)
+            self._progress.stage(self._stage(repeat, f"making: {maker}"))
+            count = self.settings.added * len(real.labels)
+            seed = derive(self.settings.seed, "maker", maker, repeat)
+            _keep(path, MAKERS[maker].make(real, count, seed, self._workplace(repeat, MAKERS[maker])))
+            self._path(repeat, maker, "generator").unlink(missing_ok=True)
+        return _kept(path, self._device)
+
+    def player(self, repeat: int, arm: str) -> str:
+        """Return the name under which an arm's training is tracked."""
+        return f"{arm} {repeat + 1}"
+
+    def _train_arm(self, repeat: int, arm: str) -> None:
+        done = self._done()
+        if f"{repeat}/{arm}" in done:
+            self._progress.advance(
+                self.settings.steps + (MAKERS[arm].work(self.settings.generator_steps) if arm in MAKERS else 0)
+            )
+            return
+        images, targets = self._training_set(repeat, arm)
+        self._progress.stage(self._stage(repeat, f"training: {arm}"))
+        model = self._fresh_model(repeat)
+        part = self._path(repeat, arm, "part")
+        train_classifier(
+            model,
+            images,
+            targets,
+            steps=self.settings.steps,
+            seed=derive(self.settings.seed, "batches", repeat),
+            validation=self._validation,
+            series=self._run.series if repeat == 0 else None,
+            player=self.player(repeat, arm),
+            checkpoint=Checkpoint(part),
+            progress=self._progress,
+        )
+        weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+        write_atomically(self._path(repeat, arm, "safetensors"), save(weights))
+        accuracy = float((predict(model, self._validation[0]) == self._validation[1]).double().mean())
+        write_atomically(self._folder / "done.json", json.dumps({**done, f"{repeat}/{arm}": accuracy}))
+        part.unlink(missing_ok=True)
+
+    def _training_set(self, repeat: int, arm: str) -> tuple[Tensor, Tensor]:
+        images, labels = self._tensors(self.rows(repeat))
+        targets = one_hot(labels, len(self.data.classes))
+        if arm == BASELINE:
+            return images, targets
+        if arm == MIX:
+            made = [self.samples(repeat, name) for name in SYNTHETIC]
+            share = [slice(index, None, len(SYNTHETIC)) for index in range(len(SYNTHETIC))]
+            added = torch.cat([m.images[s] for m, s in zip(made, share, strict=True)])
+            soft = torch.cat([m.targets[s] for m, s in zip(made, share, strict=True)])
+        else:
+            one = self.samples(repeat, arm)
+            added, soft = one.images, one.targets
+        return torch.cat([images, added]), torch.cat([targets, soft])
+
+    def _real(self, repeat: int) -> Real:
+        images, labels = self._tensors(self.rows(repeat))
+        return Real(images, labels, len(self.data.classes), self.model(repeat, BASELINE))
+
+    def _workplace(self, repeat: int, maker: Maker) -> Workplace:
+        return Workplace(
+            steps=self.settings.generator_steps,
+            series=self._run.series if repeat == 0 else None,
+            player=self.player(repeat, maker.name),
+            checkpoint=Checkpoint(self._path(repeat, maker.name, "generator")),
+            progress=self._progress,
+        )
+
+    def _fresh_model(self, repeat: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(self.settings.seed, "weights", repeat))
+            return self._new_model().to(self._device)
+
+    def _tensors(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(self.data.images[rows]).to(self._device)
+        return images, torch.from_numpy(self.data.labels[rows]).to(self._device)
+
+    def _stage(self, repeat: int, what: str) -> str:
+        return f"repeat {repeat + 1} of {self.settings.repeats}, {what}"
+
+    def _path(self, repeat: int, arm: str, ending: str) -> Path:
+        return self._folder / f"{repeat}-{arm}.{ending}"
+
+    def _done(self) -> dict[str, float]:
+        path = self._folder / "done.json"
+        if not path.exists():
+            return {}
+        try:
+            done: dict[str, float] = json.loads(path.read_text())
+        except ValueError as error:
+            raise RunError(f"{path} is damaged", remedy="start a new run") from error
+        return done
+
+
+def _keep(path: Path, samples: Samples) -> None:
+    descent = json.dumps([asdict(one) for one in samples.descent])
+    write_npz(
+        path,
+        images=samples.images.cpu().numpy(),
+        targets=samples.targets.cpu().numpy(),
+        descent=np.array(descent),
+        model=np.array(samples.model or ""),
+    )
+
+
+def _kept(path: Path, device: torch.device) -> Samples:
+    try:
+        with np.load(path) as stored:
+            descent = [
+                Descent(**{**one, "parents": tuple(one["parents"])}) for one in json.loads(str(stored["descent"]))
+            ]
+            images = torch.from_numpy(stored["images"]).to(device)
+            return Samples(
+                images, torch.from_numpy(stored["targets"]).to(device), descent, str(stored["model"]) or None
+            )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged", remedy="delete it and continue with --resume") from error

@@ -1,0 +1,18 @@
+"""The training loop: devices, progress, checkpoints, exact resume."""
+
+from gradtape.training.classifier import features, predict, train_classifier
+from gradtape.training.device import resolve_device
+from gradtape.training.loop import Checkpoint, Loop
+from gradtape.training.progress import Progress, RichProgress, Silent
+
+__all__ = [
+    "Checkpoint",
+    "Loop",
+    "Progress",
+    "RichProgress",
+    "Silent",
+    "features",
+    "predict",
+    "resolve_device",
+    "train_classifier",
+]
