@@ -38,8 +38,9 @@ _VALIDATION_LIMIT = 2000
 class Experiment:
     """All arms over all repeats.
 
-    Within a repeat the arms share the real images, the initial weights and the draws of batches, so that they differ
-    in the added samples only. Each repeat draws its own real images from the pool.
+    Within a repeat the arms share the real images and the initial weights. Each draws its own batches, so the control
+    that repeats the real images shows how much batches alone change. Each repeat draws its own real images from the
+    pool.
 
     Args:
         data: The images.
@@ -134,7 +135,7 @@ class Experiment:
             images,
             targets,
             steps=self.settings.steps,
-            seed=derive(self.settings.seed, "batches", repeat),
+            seed=derive(self.settings.seed, "batches", arm, repeat),
             validation=self._validation,
             series=self._run.series if repeat == 0 else None,
             player=self.player(repeat, arm),

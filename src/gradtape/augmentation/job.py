@@ -17,7 +17,7 @@ from torch import nn
 
 from gradtape.atomic import write_atomically
 from gradtape.augmentation.deliver import deliver
-from gradtape.augmentation.experiment import Experiment
+from gradtape.augmentation.experiment import ARMS, Experiment
 from gradtape.augmentation.outcome import measure, weigh
 from gradtape.augmentation.page import render
 from gradtape.augmentation.settings import AugmentSettings
@@ -201,7 +201,7 @@ def _result(path: Path, result: dict[str, Any], model: nn.Module) -> AugmentResu
             "low": arm["gain"] and arm["gain"]["low"],
             "high": arm["gain"] and arm["gain"]["high"],
         }
-        for name, arm in result["arms"].items()
+        for name, arm in ((name, result["arms"][name]) for name in ARMS)
     ]
     with np.load(path / "synthetic.npz") as stored:
         synthetic = Synthetic(stored["images"], stored["labels"], read_lineage(path / "lineage.jsonl"))

@@ -11,7 +11,16 @@ import torch
 
 from gradtape.augmentation.experiment import ARMS, BASELINE, CONTROLS, MIX, SYNTHETIC, TITLES, Experiment
 from gradtape.data import ImageSet, SealedTest
-from gradtape.evidence import compare, fidelity, nearest_distances, paired_per_group, per_group, proportion
+from gradtape.evidence import (
+    Comparison,
+    Interval,
+    compare,
+    fidelity,
+    nearest_distances,
+    paired_per_group,
+    per_group,
+    proportion,
+)
 from gradtape.nets import ImageClassifier
 from gradtape.seeding import derive
 from gradtape.synthesis import Samples
@@ -40,12 +49,7 @@ def measure(experiment: Experiment, validation: Mapping[str, list[float]], seale
     }
     scores = {arm: right.mean(axis=1).tolist() for arm, right in correct.items()}
     comparison = compare(scores, BASELINE, best)
-    claim = comparison.claim()
-    beyond = compare(scores, control, best).claim()
-    if chosen == BASELINE:
-        advice = f"Validation chose no addition: train on the real images alone ({comparison.arm(BASELINE).mean})."
-    else:
-        advice = f"Validation chose {chosen!r} of all arms. {compare(scores, BASELINE, chosen).claim().sentence}"
+    claim, beyond = comparison.claim(), compare(scores, control, best).claim()
     classes = list(test.classes)
     base = per_group(correct[BASELINE], test.labels, classes)
     ours = per_group(correct[best], test.labels, classes)
@@ -68,9 +72,9 @@ def measure(experiment: Experiment, validation: Mapping[str, list[float]], seale
         "best_control": control,
         "verdict": {
             "helped": claim.helps,
-            "sentence": claim.sentence,
+            "sentence": _sentence(experiment, best, claim.helps, comparison.arm(best).gain),
             "beyond_control": {"helped": beyond.helps, "sentence": beyond.sentence},
-            "advice": advice,
+            "advice": _advice(chosen, compare(scores, BASELINE, None if chosen == BASELINE else chosen)),
         },
         "per_class": [
             {"name": a.name, "n": a.n, "real": a.value, "best_synthetic": b.value, "gain": g.to_dict()["interval"]}
@@ -127,6 +131,35 @@ def weigh(experiment: Experiment, device: torch.device, progress: Progress) -> d
         "fresh_from": "pool" if apart else "validation",
         "space": "features of a judge trained on the validation images" if judge else "pixels",
     }
+
+
+def _sentence(experiment: Experiment, best: str, helps: str, gain: Interval | None) -> str:
+    """Say in words whether the synthetic data helped; "no" where the interval covers 0."""
+    assert gain is not None
+    real = len(experiment.rows(0))
+    answer = {
+        "yes": "Yes. They raised test accuracy",
+        "no": "No. They changed test accuracy by no more than chance might",
+        "hurts": "No. They lowered test accuracy",
+    }.get(helps, "It cannot be told. Every repeat gave the same change in test accuracy")
+    added = experiment.settings.added * real
+    what = f"{added:,} synthetic images ({TITLES[best]}) beside {real:,} real ones"
+    figures = (
+        f"{gain.mean:+.1f} points, {gain.level:.0%} interval {gain.low:+.1f} to {gain.high:+.1f}, {gain.n} repeats"
+    )
+    return f"{answer}: {what}, {figures}."
+
+
+def _advice(chosen: str, comparison: Comparison) -> str:
+    """Say what validation chose, and what the test says of that."""
+    if chosen == BASELINE:
+        mean = comparison.arm(BASELINE).mean
+        return f"Validation chose to add nothing: train on the real images alone, {mean.mean:.1%} on test."
+    arm = comparison.arm(chosen)
+    assert arm.gain is not None
+    claim = {"yes": "a gain", "hurts": "a loss"}.get(comparison.claim().helps, "no gain that can be told from chance")
+    figures = f"{arm.gain.mean:+.1f} points over the real images alone, {arm.gain.low:+.1f} to {arm.gain.high:+.1f}"
+    return f"Validation chose {chosen} ({TITLES[chosen]}): {arm.mean.mean:.1%} on test, {figures}: {claim}."
 
 
 def _predicted(experiment: Experiment, repeat: int, arm: str, test: ImageSet) -> npt.NDArray[np.int64]:

@@ -133,6 +133,7 @@ class Run:
             if error is None:
                 self._update(status="finished")
             else:
+                error.run_path = self.path  # type: ignore[attr-defined]  # tells the user where the work so far is
                 self._record_end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
 
     def _record_end(self, status: Status, error: BaseException) -> None:

@@ -13,8 +13,8 @@ from gradtape.tape import record
 from gradtape.transforms import Reverse
 
 _GROUPS = 8
-_STEPS = 4
-_SIZES = (0.02, 0.15)  # of a node's root mean square, per step
+_STEPS = 2
+_SIZES = (0.02, 0.10)  # of a node's root mean square, per step
 _INVERSION_STEPS = 25
 
 

@@ -110,5 +110,6 @@ MEASURES: tuple[type[Measure], ...] = (GradNorm, WeightNorm, UpdateRatio, ZeroCo
 
 
 def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    norms = torch._foreach_norm([tensor.detach() for tensor in tensors], 2, torch.float32)
-    return torch.stack([norm.cpu() for norm in norms]) if norms else torch.zeros(0)
+    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in tensors) else torch.float32
+    norms = torch._foreach_norm([tensor.detach() for tensor in tensors], 2, wide)
+    return torch.stack([norm.cpu().float() for norm in norms]) if norms else torch.zeros(0)

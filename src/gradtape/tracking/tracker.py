@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,13 +27,16 @@ class Tracker:
     def __init__(self, players: Mapping[str, tuple[nn.Module, Optimizer]], store: SeriesStore, run: Run | None) -> None:
         self._store = store
         self._run = run
+        self._ended: Run | None = None
         self._players = {name: _Player(name, model, optimizer, store) for name, (model, optimizer) in players.items()}
 
     @property
     def findings(self) -> list[Finding]:
         """What the rules say of everything tracked so far, in the order in which it began."""
-        self._store.flush()
-        return judge([read_history(self._store, name) for name in self._players])
+        if self._ended is None:
+            return self._judged(self._store)
+        with closing(Run.open(self._ended.path)) as run:
+            return self._judged(run.series)
 
     def log(self, name: str, value: float | Tensor, player: str | None = None) -> None:
         """Store a number, such as ``loss``, at the player's latest step.
@@ -50,7 +54,9 @@ class Tracker:
         if player not in self._players:
             raise InputError(f"player {player!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
         channel = self._store.channel(value_channel(player, name), [name])
-        channel.append(max(self._players[player].step - 1, 0), [float(value)])
+        channel.append(
+            max(self._players[player].step - 1, 0), [float(value.detach() if isinstance(value, Tensor) else value)]
+        )
 
     def resume_at(self, step: int) -> None:
         """Count on from ``step``, as after loading a checkpoint; later steps stored before are replaced."""
@@ -59,28 +65,27 @@ class Tracker:
 
     def close(self) -> None:
         """Stop watching: the optimizers and models are as they were, what was read is stored."""
-        for player in self._players.values():
-            player.remove()
-        self._store.flush()
-        if self._run is not None:
-            self._run.__exit__(None, None, None)
+        self.__exit__(None, None, None)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        for player in self._players.values():
+            player.remove()
+        if self._run is None:
+            self._store.flush()
+        elif self._ended is None:
+            self._ended = self._run
+            self._run.__exit__(kind, error, trace)
+
+    def _judged(self, store: SeriesStore) -> list[Finding]:
+        return judge([read_history(store, name) for name in self._players])
 
 
 class _Player:
     def __init__(self, name: str, model: nn.Module, optimizer: Optimizer, store: SeriesStore) -> None:
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        named = [(path, parameter) for path, parameter in model.named_parameters() if id(parameter) in held]
-        if not named:
-            raise InputError(
-                f"the optimizer of player {name!r} holds no parameter of its model",
-                remedy="pass the pair that belongs together",
-            )
+        named = _held(name, model, optimizer)
         self.step = 0
         self._parameters = [parameter for _, parameter in named]
         self._measures = [measure() for measure in MEASURES]
@@ -91,13 +96,17 @@ class _Player:
             optimizer.register_step_post_hook(lambda *_: self._after()),
         ]
 
-    def _before(self) -> None:
+    def _gradients(self) -> list[Tensor | None]:
         grads = [parameter.grad for parameter in self._parameters]
+        return [grad if grad is None or grad.layout == torch.strided else grad.to_dense() for grad in grads]
+
+    def _before(self) -> None:
+        grads = self._gradients()
         for measure in self._measures:
             measure.before_step(self._parameters, grads)
 
     def _after(self) -> None:
-        grads = [parameter.grad for parameter in self._parameters]
+        grads = self._gradients()
         numbers = torch.stack([measure.after_step(self._parameters, grads) for measure in self._measures], dim=1)
         self._channel.append(self.step, numbers.flatten().numpy().astype(np.float32))
         self.step += 1
@@ -105,6 +114,18 @@ class _Player:
     def remove(self) -> None:
         for handle in self._handles:
             handle.remove()
+
+
+def _held(name: str, model: nn.Module, optimizer: Optimizer) -> list[tuple[str, nn.Parameter]]:
+    """Return the model's parameters that the optimizer holds, with their paths."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    named = [(path, parameter) for path, parameter in model.named_parameters() if id(parameter) in held]
+    if not named:
+        raise InputError(
+            f"the optimizer of player {name!r} holds no parameter of its model",
+            remedy="pass the pair that belongs together",
+        )
+    return named
 
 
 def track(
@@ -147,6 +168,8 @@ def track(
             f"models are named {', '.join(named_models)} and optimizers {', '.join(named_optimizers)}",
             remedy="give both the same names",
         )
+    for name, model in named_models.items():
+        _held(name, model, named_optimizers[name])  # before a folder is made
     own = Run.create(Path(run), command="track", settings={}) if isinstance(run, str | os.PathLike) else None
     if own is not None:
         store = own.series

@@ -1,0 +1,38 @@
+"""``gradtape report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    json: Annotated[bool, typer.Option("--json", help="Print the stored result as JSON instead.")] = False,
+) -> None:
+    """Make the report of a finished run again, and say where it is."""
+    from gradtape.atomic import write_atomically
+    from gradtape.augmentation import render
+    from gradtape.cli._show import print_json
+    from gradtape.errors import RunError
+    from gradtape.runs import Run
+
+    opened = Run.open(run)
+    try:
+        if opened.info["command"] != "augment":
+            raise RunError(f"{run} is a run of {opened.info['command']!r}", remedy="reports exist for augment")
+        if opened.status != "finished":
+            raise RunError(
+                f"{run} is {opened.status}, not finished",
+                remedy=f"finish it with the command that began it and: --run {run} --resume",
+            )
+        result = opened.read_json("result.json")
+        if json:
+            print_json(result)
+            return
+        write_atomically(run / "report.html", render(opened), then="try again")
+    finally:
+        opened.close()
+    typer.echo(f"{result['verdict']['sentence']}\n\nreport  {run / 'report.html'}\n\nopen it in a browser")
