@@ -19,7 +19,7 @@ define install
 	@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
 	  links="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
 	  if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; fi; \
-	  $(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.$(1)'; \
+	  $(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.$(1)'; \
 	else \
 	  $(BIN)/python -m pip install --quiet -c constraints.txt -e '.$(1)'; \
 	fi

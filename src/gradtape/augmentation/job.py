@@ -27,7 +27,7 @@ from gradtape.evidence import Lineage, read_lineage
 from gradtape.nets import ImageClassifier
 from gradtape.runs import Run, next_path
 from gradtape.tracking import judge, players, read_history
-from gradtape.training import Progress, RichProgress, Silent, resolve_device
+from gradtape.training import Progress, RichProgress, Silent, resolve_device, single_thread
 
 
 class Synthetic(NamedTuple):
@@ -125,6 +125,7 @@ def augment(
 
     new_model = model or default_model
     with ExitStack() as stack:
+        stack.enter_context(single_thread())
         job = stack.enter_context(_open_run(run, resume, data, asked))
         total = Experiment.work(asked)
         shown: Progress = stack.enter_context(RichProgress.show(total)) if progress else Silent()

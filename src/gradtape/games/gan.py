@@ -92,7 +92,8 @@ class GAN:
         self.loss = LOSSES[loss]
         self.penalties = tuple(penalties)
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(model.parameters(), lr=lr, betas=(0.0, 0.99)) for name, model in self.models.items()
+            name: torch.optim.Adam(model.parameters(), lr=lr, betas=(0.0, 0.99), fused=True)
+            for name, model in self.models.items()
         }
         self._schedules = {name: _cosine(optimizer, decay_steps) for name, optimizer in self.optimizers.items()}
         self._ema = ema
@@ -124,7 +125,7 @@ class GAN:
         finally:
             discriminator.requires_grad_(True)
         self._average()
-        return GameStep(*(float(value) for value in (d_loss, g_loss, penalty, logits[0].mean(), logits[1].mean())))
+        return GameStep(*(value.item() for value in (d_loss, g_loss, penalty, logits[0].mean(), logits[1].mean())))
 
     @torch.no_grad()
     def sample(self, n: int, labels: Tensor | None = None, random: torch.Generator | None = None) -> Tensor:

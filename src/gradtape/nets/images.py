@@ -11,12 +11,12 @@ Shape = tuple[int, int, int]
 
 
 class ImageClassifier(nn.Sequential):
-    """A small convolutional classifier: blocks of convolution, ReLU and pooling down to about 4x4, then two layers.
+    """A small convolutional classifier: a first convolution, halving ones down to about 4x4, then two layers.
 
     Args:
         shape: Channels, height and width of an image.
         classes: Number of classes.
-        width: Channels of the first convolution; each block doubles them, up to four times as many.
+        width: Channels of the first convolution; each halving doubles them, up to four times as many.
 
     Example:
         >>> ImageClassifier((1, 8, 8), 10)(torch.zeros(5, 1, 8, 8)).shape
@@ -25,14 +25,14 @@ class ImageClassifier(nn.Sequential):
 
     def __init__(self, shape: Shape, classes: int, width: int = 16) -> None:
         channels, *side = shape
-        blocks: list[nn.Module] = []
+        blocks: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
         wide = width
         while min(side) >= 8:
-            blocks += [nn.Conv2d(channels, wide, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
-            channels, wide, side = wide, min(2 * wide, 4 * width), [length // 2 for length in side]
-        blocks += [nn.Conv2d(channels, wide, 3, padding=1), nn.ReLU(), nn.Flatten()]
+            narrow, wide = wide, min(2 * wide, 4 * width)
+            blocks += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.ReLU()]
+            side = [(length + 1) // 2 for length in side]
         super().__init__()
-        self.features = nn.Sequential(*blocks)
+        self.features = nn.Sequential(*blocks, nn.Flatten())
         self.head = nn.Sequential(nn.Linear(wide * math.prod(side), 64), nn.ReLU(), nn.Linear(64, classes))
 
 

@@ -15,28 +15,32 @@ Rule = Callable[[History], list[Finding]]
 VANISHING_SHARE = 1e-4  # of the strongest layer's gradient-to-weight ratio
 EXPLODING_GROWTH = 100.0  # times the gradient norm of the first steps
 STALLED_RATIO = 2.0**-23  # the relative spacing of 32-bit floats: smaller updates do not reach the weights
+ARRIVED_SHARE = 1e-2  # of the gradient norm of the first steps
 WINDOW = 20  # steps for which something must hold
 
 
 def vanishing(history: History) -> list[Finding]:
-    """Find layers whose gradient, relative to their weights, is far below the strongest layer's for ``WINDOW`` steps.
+    """Find layers whose gradient, relative to their weights, is far below the strongest layer's and stays so.
 
-    A ratio of ratios: it does not change when the loss is scaled, or summed rather than averaged.
+    A ratio of ratios: it does not change when the loss is scaled, or summed rather than averaged. It must hold for the
+    last ``WINDOW`` steps: branches that begin at zero have small gradients too, and leave them behind.
     """
-    ratio = _divide(history.measures["grad_norm"], history.measures["weight_norm"])
+    size = history.measures["weight_norm"]
+    ratio = _divide(history.measures["grad_norm"], size)
     weights = [i for i, name in enumerate(history.parameters) if not name.endswith("bias")]
     if len(weights) < 2 or len(ratio) < WINDOW:
         return []
-    ratio = np.where(np.isfinite(ratio), ratio, 0.0)[:, weights]
+    known = (np.isfinite(ratio) & (size > 0))[:, weights]  # a frozen layer has no gradient: that is not a small one
+    ratio = np.where(known, ratio[:, weights], 0.0)
     strongest = ratio.max(axis=1)
     share = _divide(ratio, strongest[:, None])
-    low = (share < VANISHING_SHARE) & (strongest > 0)[:, None]
-    since = {i: start for i in range(len(weights)) if (start := _sustained(low[:, i])) is not None}
-    if not since:
+    low = (share < VANISHING_SHARE) & known & (strongest > 0)[:, None]
+    stretches = {i: rows for i in range(len(weights)) if len(rows := _last_stretch(low[:, i], known[:, i])) >= WINDOW}
+    if not stretches:
         return []
-    first = min(since.values())
-    names = [history.parameters[weights[i]] for i in since]
-    weakest = float(np.median(share[first : first + WINDOW, list(since)].min(axis=1)))
+    first = min(rows[0] for rows in stretches.values())
+    names = [history.parameters[weights[i]] for i in stretches]
+    weakest = min(float(np.median(share[rows[-WINDOW:], i])) for i, rows in stretches.items())
     return [
         Finding(
             "vanishing",
@@ -52,7 +56,7 @@ def vanishing(history: History) -> list[Finding]:
 def exploding(history: History) -> list[Finding]:
     """Find a gradient norm that stays ``EXPLODING_GROWTH`` times above that of the first five steps."""
     norms = history.measures["grad_norm"]
-    total = np.sqrt(np.nansum(np.square(norms), axis=1))
+    total = _total(norms)
     known = total[np.isfinite(total) & (total > 0)]
     if len(total) < 10 or len(known) < 5:
         return []
@@ -99,25 +103,24 @@ def nonfinite(history: History) -> list[Finding]:
 
 
 def stalled(history: History) -> list[Finding]:
-    """Find updates too small to reach 32-bit weights in every layer, while the loss has not fallen by half."""
+    """Find updates too small to reach 32-bit weights in every layer, though the training has not arrived.
+
+    They must last for a twentieth of the training at least: a schedule's last steps towards zero are fewer.
+    """
     ratio = history.measures["update_ratio"]
-    if len(ratio) < WINDOW:
+    window = max(WINDOW, len(ratio) // 20)
+    largest = np.where(np.isnan(ratio), np.inf, ratio).max(axis=1)  # weights that are NaN do not stand still
+    since = _sustained(largest < STALLED_RATIO, window)
+    if since is None or _arrived(history, since, window):
         return []
-    since = _sustained(np.nan_to_num(ratio, nan=0.0).max(axis=1) < STALLED_RATIO)
-    if since is None:
-        return []
-    loss = history.loss
-    known = loss[np.isfinite(loss)]
-    if len(known) >= 2 * WINDOW and np.median(known[-WINDOW:]) < 0.5 * np.median(known[:5]):
-        return []  # it has arrived rather than stalled
-    largest = float(np.nanmax(ratio[since : since + WINDOW], initial=0.0))
     return [
         Finding(
             "stalled",
             history.player,
             "all parameters",
             int(history.steps[since]),
-            f"the largest update is {largest:.0e} of its weights over {WINDOW} steps, less than 32-bit floats resolve",
+            f"the largest update is {largest[since : since + window].max():.0e} of its weights over {window} steps, "
+            "less than 32-bit floats resolve",
             "raise the learning rate until updates are about 1e-3 of the weights; check that gradients are not zero",
         )
     ]
@@ -132,8 +135,25 @@ def judge(histories: Sequence[History]) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.since_step)
 
 
+def _arrived(history: History, since: int, window: int) -> bool:
+    """Whether updates ceased because gradients did, where the loss, if logged, was about the lowest so far."""
+    total = _total(history.measures["grad_norm"])
+    if not np.median(total[since : since + window]) < ARRIVED_SHARE * np.median(total[:5]):
+        return False
+    before, after = history.loss[:since], history.loss[since:]
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    return not len(before) or not len(after) or bool(np.median(after) <= np.quantile(before, 0.1))
+
+
+def _total(norms: Matrix) -> Matrix:
+    """Return the norm over all parameters that have a gradient, shape (t,)."""
+    total: Matrix = np.sqrt(np.nansum(np.square(norms), axis=1))
+    return total
+
+
 def _divide(a: Matrix, b: Matrix) -> Matrix:
-    return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
+    with np.errstate(invalid="ignore"):  # infinity over infinity
+        return np.divide(a, b, out=np.zeros_like(a), where=b != 0)
 
 
 def _sustained(holds: npt.NDArray[np.bool_], window: int = WINDOW) -> int | None:
@@ -143,6 +163,13 @@ def _sustained(holds: npt.NDArray[np.bool_], window: int = WINDOW) -> int | None
     runs = np.convolve(holds.astype(int), np.ones(window, dtype=int), mode="valid")
     starts = np.flatnonzero(runs == window)
     return int(starts[0]) if len(starts) else None
+
+
+def _last_stretch(holds: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
+    """Return the known rows after the last known one where it does not hold."""
+    rows = np.flatnonzero(known)
+    failed = np.flatnonzero(~holds[rows])
+    return rows[failed[-1] + 1 :] if len(failed) else rows
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """The training loop: devices, progress, checkpoints, exact resume."""
 
 from gradtape.training.classifier import features, predict, train_classifier
-from gradtape.training.device import resolve_device
+from gradtape.training.device import resolve_device, single_thread
 from gradtape.training.loop import Checkpoint, Loop
 from gradtape.training.progress import Progress, RichProgress, Silent
 
@@ -14,5 +14,6 @@ __all__ = [
     "features",
     "predict",
     "resolve_device",
+    "single_thread",
     "train_classifier",
 ]

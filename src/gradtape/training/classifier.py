@@ -49,7 +49,7 @@ def train_classifier(
     """
     if len(images) != len(targets) or not len(images):
         raise InputError(f"{len(images)} images and {len(targets)} targets", remedy="give one target per image")
-    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=_LEARNING_RATE, weight_decay=1e-2, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     random = random_stream(seed, "batches")
     every = max(1, steps // 20)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from gradtape.errors import InputError
@@ -25,3 +28,18 @@ def resolve_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device {name!r} cannot be used on this machine", remedy="use cpu, or auto") from None
     return device
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Compute with one CPU thread while the context lasts.
+
+    The number of threads decides in which order sums are taken, so results would differ between machines with
+    another number of cores; and small networks are faster with one.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
