@@ -49,7 +49,8 @@ def measure(experiment: Experiment, validation: Mapping[str, list[float]], seale
     }
     scores = {arm: right.mean(axis=1).tolist() for arm, right in correct.items()}
     comparison = compare(scores, BASELINE, best)
-    claim, beyond = comparison.claim(), compare(scores, control, best).claim()
+    claim, versus = comparison.claim(), compare(scores, control, best)
+    beyond = versus.claim()
     classes = list(test.classes)
     base = per_group(correct[BASELINE], test.labels, classes)
     ours = per_group(correct[best], test.labels, classes)
@@ -73,7 +74,7 @@ def measure(experiment: Experiment, validation: Mapping[str, list[float]], seale
         "verdict": {
             "helped": claim.helps,
             "sentence": _sentence(experiment, best, claim.helps, comparison.arm(best).gain),
-            "beyond_control": {"helped": beyond.helps, "sentence": beyond.sentence},
+            "beyond_control": {"helped": beyond.helps, "sentence": _beyond(control, versus)},
             "advice": _advice(chosen, compare(scores, BASELINE, None if chosen == BASELINE else chosen)),
         },
         "per_class": [
@@ -144,10 +145,17 @@ def _sentence(experiment: Experiment, best: str, helps: str, gain: Interval | No
     }.get(helps, "It cannot be told. Every repeat gave the same change in test accuracy")
     added = experiment.settings.added * real
     what = f"{added:,} synthetic images ({TITLES[best]}) beside {real:,} real ones"
-    figures = (
-        f"{gain.mean:+.1f} points, {gain.level:.0%} interval {gain.low:+.1f} to {gain.high:+.1f}, {gain.n} repeats"
+    return f"{answer}: {what}, {_figures(gain)}."
+
+
+def _beyond(control: str, comparison: Comparison) -> str:
+    """Say how the synthetic data did beside the best classic control."""
+    gain = comparison.arm(comparison.chosen or "").gain
+    assert gain is not None
+    read = {"yes": "better", "hurts": "worse"}.get(
+        comparison.claim().helps, "no difference that can be told from chance"
     )
-    return f"{answer}: {what}, {figures}."
+    return f"Against {control} ({TITLES[control]}), the best control on validation: {read}, {_figures(gain)}."
 
 
 def _advice(chosen: str, comparison: Comparison) -> str:
@@ -158,8 +166,23 @@ def _advice(chosen: str, comparison: Comparison) -> str:
     arm = comparison.arm(chosen)
     assert arm.gain is not None
     claim = {"yes": "a gain", "hurts": "a loss"}.get(comparison.claim().helps, "no gain that can be told from chance")
-    figures = f"{arm.gain.mean:+.1f} points over the real images alone, {arm.gain.low:+.1f} to {arm.gain.high:+.1f}"
-    return f"Validation chose {chosen} ({TITLES[chosen]}): {arm.mean.mean:.1%} on test, {figures}: {claim}."
+    return f"Validation chose {chosen} ({TITLES[chosen]}): {arm.mean.mean:.1%} on test; {claim}, {_figures(arm.gain)}."
+
+
+def _figures(gain: Interval) -> str:
+    ends = f"{points(gain.low)} to {points(gain.high)}"
+    return f"{points(gain.mean)} points, {gain.level:.0%} interval {ends}, {gain.n} repeats"
+
+
+def points(value: float) -> str:
+    """Return a gain in points with its sign: one decimal, or as many as keep it from looking like 0.
+
+    >>> points(1.25), points(-0.004), points(0.0)
+    ('+1.2', '-0.004', '+0.0')
+    """
+    if value == 0 or abs(value) >= 0.05:
+        return f"{value:+.1f}"
+    return f"{value:+.1g}"
 
 
 def _predicted(experiment: Experiment, repeat: int, arm: str, test: ImageSet) -> npt.NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import numpy.typing as npt
 
 from gradtape.augmentation.deliver import PICTURES
 from gradtape.augmentation.experiment import ARMS, BASELINE, SYNTHETIC, TITLES
+from gradtape.augmentation.outcome import points
 from gradtape.errors import RunError
 from gradtape.report import FindingRow, ImageGroup, IntervalRow, Line, Page
 from gradtape.runs import Run
@@ -18,7 +20,7 @@ from gradtape.tracking import History, players, read_history
 
 _FIGURES = {"precision": "precision", "recall": "recall", "density": "density", "coverage": "coverage"}
 _ROWS_SHOWN = 20
-_SHOWN_PIXELS = 24
+_SHOWN_PIXELS = 20
 _SMOOTHED = 15
 _Result = Mapping[str, Any]
 
@@ -58,13 +60,12 @@ def _verdict(page: Page, result: _Result) -> None:
     section = page.section("Did the synthetic data help?")
     verdict, data = result["verdict"], result["data"]
     kind: Literal["yes", "no", "note"] = {"yes": "yes", "no": "no", "hurts": "no"}.get(verdict["helped"], "note")  # type: ignore[assignment]
-    section.verdict(kind, verdict["sentence"])
-    beyond = f"Against **{result['best_control']}**, the best classic control: {verdict['beyond_control']['sentence']}"
-    section.text(f"{beyond}\n\n**What to do.** {verdict['advice']}")
+    section.verdict(kind, _minus(verdict["sentence"]))
+    section.text(_minus(f"{verdict['beyond_control']['sentence']}\n\n**What to do.** {verdict['advice']}"))
     arms = result["arms"]
     section.facts(
         [
-            ("real images to train on", data["train"]),
+            ("training images", data["train"]),
             ("validation", data["validation"]),
             ("test, opened once", data["test"]),
             ("paired repeats", result["settings"]["repeats"]),
@@ -88,7 +89,7 @@ def _arms(page: Page, result: _Result) -> None:
             if name != BASELINE
         ],
         caption=f"95% intervals over {n} paired repeats. Highlighted: the best synthetic arm and the best of all arms, "
-        "both by validation. Only their intervals were asked for beforehand; of eight others one may well stray.",
+        "both by validation. The others are shown for comparison; of so many, one may stray from 0 by chance.",
     )
     section.table(
         ["arm", "what is added", "kind", "validation %", "test %", "gain, points", "95% interval"],
@@ -100,7 +101,7 @@ def _arms(page: Page, result: _Result) -> None:
                 round(100 * float(np.mean(arm["validation"])), 1),
                 round(100 * float(np.mean(arm["test"])), 1),
                 None if arm["gain"] is None else round(arm["gain"]["mean"], 1),
-                None if arm["gain"] is None else f"{arm['gain']['low']:+.1f} to {arm['gain']['high']:+.1f}",
+                None if arm["gain"] is None else _range(arm["gain"]),
             ]
             for name, arm in ((name, arms[name]) for name in ARMS)
         ],
@@ -116,7 +117,7 @@ def _arms(page: Page, result: _Result) -> None:
                 _points(row["real"]),
                 _points(row["best_synthetic"]),
                 None if row["gain"] is None else round(row["gain"]["mean"], 1),
-                None if row["gain"] is None else f"{row['gain']['low']:+.1f} to {row['gain']['high']:+.1f}",
+                None if row["gain"] is None else _range(row["gain"]),
             ]
             for row in result["per_class"]
         ],
@@ -137,7 +138,7 @@ def _samples(page: Page, result: _Result, pictures: Mapping[str, npt.NDArray[Any
         sheet = np.zeros((len(classes) * width, *images.shape[1:]), dtype=np.float32)
         for index, row in enumerate(rows):
             sheet[index * width : index * width + len(row)] = images[row]
-        groups.append((width, ImageGroup(f"{name}: {TITLES[name]}", sheet, row_labels=classes)))
+        groups.append((width, ImageGroup(name, sheet, row_labels=classes)))
     columns = groups[0][0]
     section.images([group for width, group in groups if width == columns], columns=columns, pixels=_SHOWN_PIXELS)
     for width, group in groups:
@@ -177,14 +178,13 @@ def _evidence(page: Page, result: _Result) -> None:
         "synthetic image lies nearer to a training image than a fresh real one does; .5 is no nearer.",
     )
     section.text("\n\n".join(f"**{name}.** {maker['nearness_sentence']}" for name, maker in makers.items()))
-    for name, maker in makers.items():
-        nearness = maker["nearness"]
-        centres = (np.array(nearness["edges"][1:]) + np.array(nearness["edges"][:-1])) / 2
-        lines = [
-            Line(label, centres, np.array(nearness["counts"][key]) / max(1, sum(nearness["counts"][key])))
-            for key, label in (("synthetic", name), ("control", "fresh real"))
-        ]
-        section.lines(lines, x_label="distance to nearest training image", y_label="share", caption=f"Nearness: {name}")
+    lines = [_density(name, maker["nearness"], "synthetic") for name, maker in makers.items()]
+    section.lines(
+        [*lines, _density("fresh real", next(iter(makers.values()))["nearness"], "control")],
+        x_label="distance to the nearest training image",
+        y_label="density",
+        caption="How near the training images",
+    )
     per_class = [[name, *(_points(_agreement(m, name)) for m in makers.values())] for name in result["data"]["classes"]]
     section.details("Label agreement by class, in %", per_class, columns=["class", *makers])
 
@@ -263,6 +263,20 @@ def _protocol(page: Page, result: _Result) -> None:
 def _agreement(maker: _Result, name: str) -> float | None:
     value: float | None = None if maker["agreement"] is None else maker["agreement"]["per_class"][name]
     return value
+
+
+def _density(name: str, nearness: _Result, which: str) -> Line:
+    edges, counts = np.array(nearness["edges"]), np.array(nearness["counts"][which], dtype=float)
+    return Line(name, (edges[1:] + edges[:-1]) / 2, counts / max(1.0, counts.sum()) / np.diff(edges))
+
+
+def _range(interval: _Result) -> str:
+    return _minus(f"{points(interval['low'])} to {points(interval['high'])}")
+
+
+def _minus(text: str) -> str:
+    """Return the text with a minus sign, not a hyphen, before numbers."""
+    return re.sub(r"(?<!\w)-(?=\d)", "\N{MINUS SIGN}", text)
 
 
 def _ends(gain: _Result) -> tuple[float, float, float]:

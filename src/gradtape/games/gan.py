@@ -87,6 +87,8 @@ class GAN:
             raise InputError(f"there is no loss {loss!r}", remedy=f"use one of {', '.join(LOSSES)}")
         if not 0 <= ema < 1:
             raise InputError(f"ema is {ema}", remedy="give a number from 0 up to, and without, 1")
+        if decay_steps is not None and decay_steps < 1:
+            raise InputError(f"decay_steps is {decay_steps}", remedy="give at least 1, or None")
         self.models: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         self.average = copy.deepcopy(generator).requires_grad_(False).eval()
         self.loss = LOSSES[loss]
@@ -118,12 +120,15 @@ class GAN:
         d_loss = self.loss.discriminator(*logits).mean()
         self._descend("discriminator", d_loss + penalty)
 
-        discriminator.requires_grad_(False)
+        learning = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
+        for parameter in learning:
+            parameter.requires_grad_(False)
         try:
             g_loss = self.loss.generator(logits[0].detach(), _logits(discriminator(fake, *condition))).mean()
             self._descend("generator", g_loss)
         finally:
-            discriminator.requires_grad_(True)
+            for parameter in learning:
+                parameter.requires_grad_(True)
         self._average()
         return GameStep(*(value.item() for value in (d_loss, g_loss, penalty, logits[0].mean(), logits[1].mean())))
 
