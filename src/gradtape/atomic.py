@@ -13,9 +13,10 @@ from typing import BinaryIO
 
 from gradtape.errors import GradtapeError, RunError
 
-__all__ = ["folder_atomically", "write_atomically"]
+__all__ = ["folder_atomically", "remove_leftovers", "write_atomically"]
 
 Writer = bytes | str | Callable[[BinaryIO], object]
+_PREFIX, _SUFFIX = ".gradtape-", ".part"
 _RESUME = "continue with --resume"
 _ELSEWHERE = "choose a folder that you may write to"
 _KNOWN = {  # errno -> (what, with the path filled in; remedy, with the caller's next step filled in)
@@ -70,7 +71,7 @@ def write_atomically(path: str | os.PathLike[str], writer: Writer, *, then: str 
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, target)
-    _sync(target.parent)
+        _sync(target.parent)
 
 
 @contextlib.contextmanager
@@ -111,7 +112,25 @@ def folder_atomically(path: str | os.PathLike[str], *, then: str = _RESUME) -> I
             _sync(Path(where))
         _refuse_existing(target)  # a folder with content is refused by the move itself, whenever it came to be
         os.rename(temporary, target)
-    _sync(target.parent)
+        _sync(target.parent)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what processes that were killed while writing left in a folder and below.
+
+    Only for a folder that no other process writes to.
+
+    Example:
+        >>> import tempfile
+        >>> base = tempfile.TemporaryDirectory()
+        >>> _ = (Path(base.name) / f".gradtape-{'0' * 12}.part").write_text("half")
+        >>> remove_leftovers(base.name)
+        >>> list(Path(base.name).iterdir())
+        []
+        >>> base.cleanup()
+    """
+    for path in list(Path(folder).rglob(f"{_PREFIX}*{_SUFFIX}")):
+        _remove(path)
 
 
 @contextlib.contextmanager
@@ -157,7 +176,7 @@ def _refuse_existing(target: Path) -> None:
 
 def _beside(target: Path) -> Path:
     """A short, unused, hidden name in the folder of ``target``; what a killed process leaves is known by it."""
-    return target.parent / f".gradtape-{secrets.token_hex(6)}.part"
+    return target.parent / f"{_PREFIX}{secrets.token_hex(6)}{_SUFFIX}"
 
 
 def _remove(path: Path) -> None:

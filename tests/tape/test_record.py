@@ -11,7 +11,13 @@ from gradtape.errors import TapeError
 def small_cnn() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 3)
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(64, 3),
     )
 
 
@@ -109,12 +115,11 @@ def test_in_place_operations_do_not_change_what_was_recorded() -> None:
 
 def test_a_forward_that_raises_hands_back_the_partial_tape() -> None:
     def broken(x: torch.Tensor) -> torch.Tensor:
-        y = x * 2
-        raise RuntimeError("midway")
+        raise RuntimeError(f"midway at {(x * 2).sum()}")
 
     with pytest.raises(RuntimeError, match="midway") as caught:
         gt.record(broken, torch.ones(2))
-    assert [node.name for node in caught.value.tape.nodes] == ["input", "mul_1"]
+    assert [node.name for node in caught.value.tape.nodes] == ["input", "mul_1", "sum_1"]
 
 
 def test_nothing_of_the_recording_stays_on_the_model(x: torch.Tensor) -> None:

@@ -101,7 +101,10 @@ def test_steering_through_a_reversal_ascends(x: torch.Tensor) -> None:
 def test_steering_moves_each_sample_on_its_own(x: torch.Tensor) -> None:
     model = small_cnn().eval()
     whole = gt.record(model, x).steer("2", lambda out: out[:, 0].sum(), steps=3, lr=0.05, optimizer=torch.optim.SGD)
-    scale = gt.record(model, x)["2"].value.square().mean().sqrt() / gt.record(model, x[:1])["2"].value.square().mean().sqrt()
+    scale = (
+        gt.record(model, x)["2"].value.square().mean().sqrt()
+        / gt.record(model, x[:1])["2"].value.square().mean().sqrt()
+    )
     alone = gt.record(model, x[:1]).steer(
         "2", lambda out: out[:, 0].sum(), steps=3, lr=0.05 * scale.item(), optimizer=torch.optim.SGD
     )

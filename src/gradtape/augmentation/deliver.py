@@ -52,7 +52,7 @@ def deliver(experiment: Experiment, run: Run, best: str, chosen: str) -> dict[st
     paths = write_image_folder(
         folder, all_images, all_labels, data.classes, names=[f"{name}-{position:05d}" for name, position, _, _ in rows]
     )
-    write_npz(run.path / ARRAY, images=data.as_given(all_images), labels=data.labels_as_given(all_labels))
+    write_npz(run.path / ARRAY, images=data.as_given(all_images), labels=_plain(data.labels_as_given(all_labels)))
     seed = experiment.settings.seed
     lineage = [
         Lineage(
@@ -82,11 +82,12 @@ def _write_model(experiment: Experiment, run: Run, chosen: str) -> None:
     weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     about = {
         "network": type(model).__name__,
-        "classes": json.dumps(experiment.data.classes),
-        "shape": json.dumps(experiment.data.images.shape[1:]),
+        "classes": experiment.data.classes,
+        "shape": experiment.data.images.shape[1:],
         "arm": chosen,
     }
-    write_atomically(run.path / MODEL, save(weights, about))
+    # one entry alone: safetensors writes several in an order that differs from save to save
+    write_atomically(run.path / MODEL, save(weights, {"gradtape": json.dumps(about, sort_keys=True)}))
 
 
 def _pictures(experiment: Experiment) -> dict[str, npt.NDArray[Any]]:
@@ -103,6 +104,11 @@ def _pictures(experiment: Experiment) -> dict[str, npt.NDArray[Any]]:
         pictures[f"{name}_images"] = images[rows]
         pictures[f"{name}_labels"] = labels[rows]
     return pictures
+
+
+def _plain(labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return labels as an array that a file can hold: strings in an array of objects become an array of strings."""
+    return np.array(labels.tolist()) if labels.dtype.hasobject else labels
 
 
 def _sha256(run: Run, name: str) -> str:

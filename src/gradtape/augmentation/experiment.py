@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
@@ -99,7 +102,7 @@ class Experiment:
         path = self._path(repeat, arm, "safetensors")
         try:
             model.load_state_dict(load(path.read_bytes()))
-        except (OSError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise RunError(f"{path} is missing or damaged", remedy="start a new run") from error
         return model.eval()
 
@@ -215,7 +218,7 @@ def _keep(path: Path, samples: Samples) -> None:
 
 def _kept(path: Path, device: torch.device) -> Samples:
     try:
-        with np.load(path) as stored:
+        with open(path, "rb") as file, np.load(file) as stored:  # np.load leaves a damaged file open
             descent = [
                 Descent(**{**one, "parents": tuple(one["parents"])}) for one in json.loads(str(stored["descent"]))
             ]
@@ -223,5 +226,5 @@ def _kept(path: Path, device: torch.device) -> Samples:
             return Samples(
                 images, torch.from_numpy(stored["targets"]).to(device), descent, str(stored["model"]) or None
             )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
         raise RunError(f"{path} is damaged", remedy="delete it and continue with --resume") from error

@@ -22,8 +22,8 @@ from gradtape.augmentation.outcome import measure, weigh
 from gradtape.augmentation.page import render
 from gradtape.augmentation.settings import AugmentSettings
 from gradtape.data import ImageSet, SealedTest, from_arrays, read, split
-from gradtape.errors import InputError, RunError
-from gradtape.evidence import Lineage, read_lineage
+from gradtape.errors import InputError
+from gradtape.evidence import Lineage, hash_arrays, read_lineage
 from gradtape.nets import ImageClassifier
 from gradtape.runs import Run, next_path
 from gradtape.tracking import judge, players, read_history
@@ -106,7 +106,7 @@ def augment(
         The verdict, the table, the model, the synthetic data and the report.
 
     Raises:
-        InputError: A setting out of range.
+        InputError: A setting out of range, or a model in place of a function that makes one.
         DataError: Data that cannot be used.
         RunError: A run folder that cannot be used.
 
@@ -114,6 +114,11 @@ def augment(
         ``result = gt.augment(images, labels, per_class=10)`` and then ``result.sentence``, ``result.report``.
     """
     asked = AugmentSettings.of(quick=quick, **settings)
+    if isinstance(model, nn.Module):
+        raise InputError(
+            f"model is a {type(model).__name__}, and each arm trains a fresh one",
+            remedy="give a function that makes it, such as a class or a lambda",
+        )
     target = resolve_device(device)
     data = _data(X, y, data_dir)
     parts = split(data, asked.per_class, asked.seed)
@@ -144,7 +149,7 @@ def augment(
         chosen = experiment.model(0, result["chosen"]).cpu()
         job.write_json("result.json", result)
         write_atomically(job.path / "report.html", render(job))
-        shutil.rmtree(job.path / "checkpoints")
+    shutil.rmtree(job.path / "checkpoints", ignore_errors=True)  # once finished: a run stopped before needs them
     return _result(job.path, json.loads(json.dumps(result)), chosen)
 
 
@@ -159,20 +164,14 @@ def _data(X: Any, y: Any, data_dir: str | os.PathLike[str] | None) -> ImageSet:
 
 
 def _open_run(run: str | os.PathLike[str] | None, resume: bool, data: ImageSet, asked: AugmentSettings) -> Run:
-    settings = {"data": data.name, **asdict(asked)}
+    images = hash_arrays({"images": data.images, "labels": data.labels})
+    settings = {"data": {"name": data.name, "classes": list(data.classes), "sha256": images}, **asdict(asked)}
     if not resume:
         path = next_path("runs", f"augment-{data.name}") if run is None else run
         return Run.create(path, command="augment", settings=settings)
     if run is None:
         raise InputError("resume needs a run", remedy="name the run folder to go on with")
-    found = Run.open(run, resume=True)
-    if found.info["settings"] != settings:
-        other = [key for key, value in settings.items() if found.info["settings"].get(key) != value]
-        found.close()
-        raise RunError(
-            f"{run} was started with other settings ({', '.join(other)})", remedy="give the same, or start a new run"
-        )
-    return found
+    return Run.open(run, resume=True, settings=settings)
 
 
 def _about(data: ImageSet, experiment: Experiment) -> dict[str, Any]:

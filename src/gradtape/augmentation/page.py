@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -33,9 +35,9 @@ def render(run: Run) -> str:
     """
     result = run.read_json("result.json")
     try:
-        with np.load(run.path / PICTURES) as stored:
+        with open(run.path / PICTURES, "rb") as file, np.load(file) as stored:
             pictures = dict(stored)
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise RunError(f"{run.path / PICTURES} is missing or damaged", remedy="start a new run") from error
     histories = {name: read_history(run.series, name) for name in players(run.series)}
     packages = run.info["packages"]

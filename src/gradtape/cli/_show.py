@@ -27,6 +27,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = 1000  # in a pipe or a file, one line per row
     console.print(table)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import errno
+import functools
+import shlex
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -22,10 +24,27 @@ app = typer.Typer(
     help="Synthetic data, adversarial training and gradient tracking on one recorded graph.",
     epilog="Begin with: gradtape augment digits",
 )
-app.command("augment")(augment.augment)
-app.command("report")(report.report)
-app.command("runs")(runs.runs)
-app.command("doctor")(doctor.doctor)
+
+
+class _Stopped(Exception):  # noqa: N818  # no error, and no KeyboardInterrupt, at which typer would exit without a word
+    """Ctrl-C; the cause says what was under way."""
+
+
+def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(command)
+    def run(**options: Any) -> None:
+        try:
+            command(**options)
+        except KeyboardInterrupt as error:
+            raise _Stopped from error
+
+    return run
+
+
+app.command("augment")(_stoppable(augment.augment))
+app.command("report")(_stoppable(report.report))
+app.command("runs")(_stoppable(runs.runs))
+app.command("doctor")(_stoppable(doctor.doctor))
 
 
 def _version(asked: bool) -> None:
@@ -59,14 +78,15 @@ def _run(arguments: list[str] | None) -> int:
     except _UsageError as error:
         error.show()
         return 2
-    except (typer.Abort, KeyboardInterrupt) as error:
+    except (_Stopped, typer.Abort, KeyboardInterrupt) as error:
         typer.echo("stopped", err=True)
-        _next_step(error if isinstance(error, KeyboardInterrupt) else error.__cause__ or error)
+        _next_step(error.__cause__ or error)
         return 130
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno is None:
             raise
-        return _complain(f"{error.filename or 'a file'} cannot be written ({error.strerror})", error)
+        where = f"{error.filename} cannot be used" if error.filename else "a file or folder cannot be used"
+        return _complain(f"{where} ({error.strerror}): see to it, or give another path", error)
 
 
 def _complain(sentence: str, error: BaseException) -> int:
@@ -79,4 +99,5 @@ def _next_step(error: BaseException) -> None:
     """Say where the work so far is, when a run was under way."""
     run = getattr(error, "run_path", None)
     if run is not None:
-        typer.echo(f"what was done is kept; go on with the same command and: --run {run} --resume", err=True)
+        again = f"--run {shlex.quote(str(run))} --resume"
+        typer.echo(f"what was done is kept; go on with the same command and: {again}", err=True)

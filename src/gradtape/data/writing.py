@@ -128,7 +128,7 @@ def _to_bytes(images: ArrayLike) -> NDArray[np.uint8]:
     low, high = float(array.min()), float(array.max())
     if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
         raise InputError(f"images with values from {low:g} to {high:g}", remedy="give finite values in [0, 1]")
-    pixels: NDArray[np.uint8] = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = np.rint(np.clip(array.astype(np.float64), 0, 1) * 255).astype(np.uint8)
     return pixels
 
 

@@ -13,6 +13,8 @@ Shape = tuple[int, int, int]
 class ImageClassifier(nn.Sequential):
     """A small convolutional classifier: a first convolution, halving ones down to about 4x4, then two layers.
 
+    The first convolution halves too where the shorter side is at least 16 pixels, which keeps large images quick.
+
     Args:
         shape: Channels, height and width of an image.
         classes: Number of classes.
@@ -25,12 +27,13 @@ class ImageClassifier(nn.Sequential):
 
     def __init__(self, shape: Shape, classes: int, width: int = 16) -> None:
         channels, *side = shape
-        blocks: list[nn.Module] = [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
-        wide = width
+        stride = 2 if min(side) >= 16 else 1
+        blocks: list[nn.Module] = [nn.Conv2d(channels, width, 3, stride=stride, padding=1), nn.ReLU()]
+        wide, side = width, [math.ceil(length / stride) for length in side]
         while min(side) >= 8:
             narrow, wide = wide, min(2 * wide, 4 * width)
             blocks += [nn.Conv2d(narrow, wide, 3, stride=2, padding=1), nn.ReLU()]
-            side = [(length + 1) // 2 for length in side]
+            side = [math.ceil(length / 2) for length in side]
         super().__init__()
         self.features = nn.Sequential(*blocks, nn.Flatten())
         self.head = nn.Sequential(nn.Linear(wide * math.prod(side), 64), nn.ReLU(), nn.Linear(64, classes))

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
-from gradtape.atomic import folder_atomically, write_atomically
+from gradtape.atomic import folder_atomically, remove_leftovers, write_atomically
 from gradtape.errors import RunError
 from gradtape.runs.store import SeriesStore
 
@@ -62,7 +62,7 @@ class Run:
         """
         target = Path(path)
         if target.is_dir() and not any(_listed(target)):
-            target.rmdir()
+            _remove_empty(target)
         if os.path.lexists(target):
             raise RunError(f"{target} exists and is not empty", remedy=_what_is_there(target))
         info = {
@@ -77,25 +77,42 @@ class Run:
         }
         with folder_atomically(target, then="try again") as folder:
             (folder / "run.json").write_text(_json(info))
-            SeriesStore(folder / "series.sqlite").close()
+            try:
+                SeriesStore(folder / "series.sqlite").close()
+            except RunError as error:
+                what = error.what.replace(str(folder), str(target))
+                raise RunError(what, remedy="free some space or choose another folder, and try again") from error
         return cls(target, info, read_only=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], *, resume: bool = False) -> Run:
+    def open(
+        cls, path: str | os.PathLike[str], *, resume: bool = False, settings: Mapping[str, Any] | None = None
+    ) -> Run:
         """Open an existing run folder, for reading or to go on with it.
 
+        Args:
+            path: The folder.
+            resume: Go on with it: what a killed process left half-written is removed.
+            settings: What is asked now; with ``resume``, the run must have been made with the same.
+
         Raises:
-            RunError: There is no run, its files are damaged, or, with ``resume``, it is finished or still running.
+            RunError: There is no run, its files are damaged, or, with ``resume``, it is finished, still running, or was
+                made with other settings.
         """
         target = Path(path)
         info = read_info(target)
         if resume:
             if info["status"] == "finished":
                 raise RunError(f"{target} is finished", remedy=f"see it with: gradtape report {target}")
-            if info["status"] == "running" and info["process"] != os.getpid() and _alive(info["process"]):
+            if info["status"] == "running" and info["process"] != os.getpid():
                 raise RunError(
                     f"{target} is in use by process {info['process']}", remedy="wait for it or stop it first"
                 )
+            _check_settings(target, info.get("settings"), settings)
+            store = target / "series.sqlite"
+            if not store.exists() or not store.stat().st_size:  # or it would be made anew, without what was tracked
+                raise RunError(f"{store} is missing or empty", remedy="restore the file or start a new run")
+            remove_leftovers(target)
         run = cls(target, info, read_only=not resume)
         if resume:
             run._update(status="running", process=os.getpid())
@@ -129,14 +146,17 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         try:
             self.close()
-        finally:
             if error is None:
                 self._update(status="finished")
-            else:
-                error.run_path = self.path  # type: ignore[attr-defined]  # tells the user where the work so far is
-                self._record_end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
+        except RunError as failure:  # a disk that is full at the very end; an error under way matters more
+            if error is None:
+                self._record_end("failed", failure)
+                raise
+        if error is not None:
+            self._record_end("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error)
 
     def _record_end(self, status: Status, error: BaseException) -> None:
+        error.run_path = self.path  # type: ignore[attr-defined]  # tells the user where the work so far is
         try:
             self._update(status=status, error=str(error) or type(error).__name__)
         except RunError:  # on a full disk the error under way matters more; the run stays readable as it was
@@ -150,7 +170,7 @@ class Run:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """Return the content of a run folder's ``run.json``.
+    """Return the content of a run folder's ``run.json``; a run whose process was killed counts as interrupted.
 
     Raises:
         RunError: There is no such folder, it is no run folder, or the file is damaged.
@@ -163,9 +183,13 @@ def read_info(path: Path) -> dict[str, Any]:
     if (
         not isinstance(info, dict)
         or info.get("format") != _FORMAT
-        or not {"command", "status", "process"} <= info.keys()
+        or info.get("status") not in get_args(Status)
+        or not isinstance(info.get("command"), str)
+        or not isinstance(info.get("process"), int)
     ):
         raise RunError(f"{path / 'run.json'} is not of a format this version reads", remedy="start a new run")
+    if info["status"] == "running" and not _alive(info["process"]):
+        return {**info, "status": "interrupted", "error": "its process ended without a word"}
     return info
 
 
@@ -192,6 +216,25 @@ def _listed(path: Path) -> list[str]:
         return ["?"]
 
 
+def _remove_empty(path: Path) -> None:
+    try:
+        path.rmdir()
+    except OSError as error:  # the current folder, a mount point, or one in a folder without permission
+        reason = (error.strerror or type(error).__name__).lower()
+        raise RunError(
+            f"the empty folder {path} cannot be replaced by a run folder ({reason})",
+            remedy="name a folder that does not exist yet, perhaps inside it",
+        ) from error
+
+
+def _check_settings(path: Path, made_with: Any, asked: Mapping[str, Any] | None) -> None:
+    if asked is None or made_with == asked:
+        return
+    known = made_with if isinstance(made_with, dict) else {}
+    other = ", ".join(key for key in sorted({*known, *asked}) if known.get(key) != asked.get(key))
+    raise RunError(f"{path} was started with other settings ({other})", remedy="give the same, or start a new run")
+
+
 def _what_is_there(path: Path) -> str:
     try:
         status = read_info(path)["status"]
@@ -209,4 +252,6 @@ def _alive(process: int) -> bool:
         return False
     except PermissionError:
         return True
+    except OverflowError:  # no number of a process
+        return False
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,16 +54,23 @@ class SeriesStore:
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
+        self._read_only = read_only
         self._channels: dict[str, Channel] = {}
         with self._explained():
             if read_only:
                 self._connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-                self._connection.execute("SELECT id FROM channels LIMIT 1")
             else:
                 self._connection = sqlite3.connect(path)
-                self._connection.execute("PRAGMA journal_mode=WAL")
-                self._connection.execute("PRAGMA synchronous=NORMAL")
-                self._connection.executescript(_SCHEMA)
+            try:
+                if read_only:
+                    self._connection.execute("SELECT id FROM channels LIMIT 1")
+                else:
+                    self._connection.execute("PRAGMA journal_mode=WAL")
+                    self._connection.execute("PRAGMA synchronous=NORMAL")
+                    self._connection.executescript(_SCHEMA)
+            except sqlite3.DatabaseError:
+                self._connection.close()
+                raise
 
     def channel(self, name: str, columns: Sequence[str]) -> Channel:
         """Return the channel of that name for writing; made when missing.
@@ -119,10 +126,17 @@ class SeriesStore:
                 self._connection.executemany("INSERT OR REPLACE INTO steps VALUES (?, ?, ?)", pending)
 
     def close(self) -> None:
-        """Write what is kept back and close the file, whether or not the writing works."""
+        """Write what is kept back and close the file, whether or not the writing works.
+
+        The last writer leaves one file alone, which readers of it, also from a medium that cannot be written, add
+        nothing to.
+        """
         try:
             self.flush()
         finally:
+            if not self._read_only:
+                with suppress(sqlite3.DatabaseError):  # others read it now, or the disk is full
+                    self._connection.execute("PRAGMA journal_mode=DELETE")
             self._connection.close()
 
     @contextmanager

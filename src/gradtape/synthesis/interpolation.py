@@ -34,7 +34,7 @@ class Interpolate(Maker):
 
         first = parents_of(real, n)
         pick = (torch.rand(n, generator=random).to(device) * degree[first]).long()
-        second = order[first, pick]
+        second = torch.where(degree[first] > 0, order[first, pick], first)  # the only one of its class stays itself
         share = torch.rand(n, generator=random).to(device)
         images = torch.lerp(real.images[first], real.images[second], share.view(-1, 1, 1, 1))
         descent = [

@@ -106,8 +106,15 @@ class Maker(ABC):
 
 
 def parents_of(real: Real, n: int) -> Tensor:
-    """Return the positions of ``n`` parents: every real sample in turn."""
-    return torch.arange(n, device=real.labels.device) % len(real.labels)
+    """Return the positions of ``n`` parents: every real sample in turn, the rest by the shares of the classes."""
+    labels, total = real.labels, len(real.labels)
+    full = torch.arange(n - n % total, device=labels.device) % total
+    sizes = torch.bincount(labels)
+    by_class = labels.argsort(stable=True)
+    within = torch.arange(total, device=labels.device) - (sizes.cumsum(0) - sizes)[labels[by_class]]
+    turn = (within + 0.5) / sizes[labels[by_class]]  # Webster's rule: whoever has the smallest goes next
+    rest = by_class[turn.argsort(stable=True)[: n % total]]
+    return torch.cat([full, rest.sort().values])
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch import Tensor
 
 from gradtape import seeding
 from gradtape.synthesis.maker import Descent, Maker, Real, Samples, Workplace, one_hot, parents_of, weights_hash
-from gradtape.tape import record
+from gradtape.tape import Node, Tape, record
+from gradtape.training import evaluating
 from gradtape.transforms import Reverse
 
 _GROUPS = 8
@@ -37,13 +38,14 @@ class Steer(Maker):
         for rows in torch.arange(n, device=parents.device).chunk(_GROUPS):
             group = parents[rows]
             labels = real.labels[group]
-            tape = record(real.model, real.images[group])
-            nodes = [node for node in tape.nodes if node.value.requires_grad and node.value is not tape.output]
+            with evaluating(real.model):
+                tape = record(real.model, real.images[group])
+            nodes = _movable(tape)
             node = nodes[int(torch.randint(len(nodes), (1,), generator=random))]
             size = _SIZES[0] + (_SIZES[1] - _SIZES[0]) * float(torch.rand(1, generator=random))
             steered = tape.steer(
                 node.position,
-                partial(cross_entropy, target=labels, reduction="sum"),
+                partial(_odds_against, labels=labels),
                 steps=_STEPS,
                 lr=size,
                 through=Reverse(),
@@ -52,8 +54,42 @@ class Steer(Maker):
                 images[rows] = steered.value.clamp(0, 1)
             else:
                 images[rows] = tape.invert(
-                    node.position, steered.value, steps=_INVERSION_STEPS, lr=0.02, bounds=(0.0, 1.0)
+                    node.position, steered.value, steps=_INVERSION_STEPS, lr=0.01, bounds=(0.0, 1.0)
                 ).input
             settings = {"steps": _STEPS, "size": round(size, 6)}
-            descent += [Descent((parent,), node.name, "cross-entropy, ascended", settings) for parent in group.tolist()]
+            descent += [
+                Descent((parent,), node.name, "log-odds against the label, ascended", settings)
+                for parent in group.tolist()
+            ]
         return Samples(images, one_hot(real.labels[parents], real.classes), descent, weights_hash(real.model))
+
+
+def _odds_against(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the log-odds against the labels, summed over samples.
+
+    Cross-entropy is its softplus, so both rise in the same direction; but this gradient does not vanish where the
+    model is sure, and a sample that it is sure of still moves.
+    """
+    of_label = logits.gather(1, labels[:, None]).squeeze(1)
+    of_others = logits.scatter(1, labels[:, None], -torch.inf).logsumexp(1)
+    return (of_others - of_label).sum()
+
+
+def _movable(tape: Tape) -> list[Node]:
+    """Return the nodes on the way from the input to the output, the output aside, with a row per sample."""
+    source, samples = tape.nodes[0], tape.nodes[0].shape[0]
+    behind, ahead = {source.position}, {node.position for node in tape.nodes if node.value is tape.output}
+    for node in tape.walk("forward"):
+        if any(parent.position in behind for parent in node.parents):
+            behind.add(node.position)
+    for node in tape.walk("backward"):
+        if any(child.position in ahead for child in node.children):
+            ahead.add(node.position)
+    return [
+        node
+        for node in tape.nodes
+        if node.position in behind & ahead
+        and node.value.requires_grad
+        and node.value is not tape.output
+        and node.shape[:1] == (samples,)
+    ]

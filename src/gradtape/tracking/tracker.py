@@ -63,6 +63,10 @@ class Tracker:
         for player in self._players.values():
             player.step = step
 
+    def flush(self) -> None:
+        """Store what was read so far, so that a process that is killed loses none of it."""
+        self._store.flush()
+
     def close(self) -> None:
         """Stop watching: the optimizers and models are as they were, what was read is stored."""
         self.__exit__(None, None, None)

@@ -1,6 +1,6 @@
 """The training loop: devices, progress, checkpoints, exact resume."""
 
-from gradtape.training.classifier import features, predict, train_classifier
+from gradtape.training.classifier import evaluating, features, predict, train_classifier
 from gradtape.training.device import resolve_device, single_thread
 from gradtape.training.loop import Checkpoint, Loop
 from gradtape.training.progress import Progress, RichProgress, Silent
@@ -11,6 +11,7 @@ __all__ = [
     "Progress",
     "RichProgress",
     "Silent",
+    "evaluating",
     "features",
     "predict",
     "resolve_device",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from gradtape.errors import InputError
 from gradtape.runs import SeriesStore
+from gradtape.seeding import derive
 from gradtape.seeding import generator as random_stream
 from gradtape.tracking import track
 from gradtape.training.loop import Checkpoint, Loop, RandomState, Stateful
@@ -55,6 +59,7 @@ def train_classifier(
     every = max(1, steps // 20)
 
     def step(number: int) -> None:
+        torch.manual_seed(derive(seed, "noise", number))  # of dropout and its kin
         rows = torch.randint(len(images), (_BATCH,), generator=random).to(images.device)
         loss = cross_entropy(model(images[rows]), targets[rows])
         optimizer.zero_grad()
@@ -75,7 +80,8 @@ def train_classifier(
     tracker = None if series is None else track({player: model}, {player: optimizer}, series)
     model.train()
     try:
-        Loop(step, steps, state, checkpoint=checkpoint, tracker=tracker, progress=progress).run()
+        with torch.random.fork_rng([images.device] if images.is_cuda else []):
+            Loop(step, steps, state, checkpoint=checkpoint, tracker=tracker, progress=progress).run()
     finally:
         if tracker is not None:
             tracker.close()
@@ -90,10 +96,16 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def features(model: nn.Module, images: Tensor) -> Tensor:
-    """Return what enters the model's last linear layer, shape (n, d)."""
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    """Return what enters the model's last linear layer, shape (n, d).
+
+    Raises:
+        InputError: The model has no linear layer.
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError(f"{type(model).__name__} has no linear layer", remedy="use a model that ends with one")
     seen: list[Tensor] = []
-    handle = last.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
+    handle = linear[-1].register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0].detach()))
     try:
         for _ in _batches(model, images):
             pass
@@ -103,9 +115,17 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _batches(model: nn.Module, images: Tensor) -> list[Tensor]:
-    training = model.training
+    with evaluating(model):
+        return [model(batch) for batch in images.split(1024)]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model in evaluation mode while the context lasts, then every module back in the mode it had."""
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        return [model(batch) for batch in images.split(1024)]
+        yield
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training

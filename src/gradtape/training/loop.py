@@ -101,6 +101,8 @@ class Loop:
 
     def _save(self, done: int) -> None:
         assert self._checkpoint is not None
+        if self._tracker is not None:
+            self._tracker.flush()  # a resumed loop goes on after these steps and will not read them again
         buffer = io.BytesIO()
         torch.save({"done": done, "state": {name: held.state_dict() for name, held in self._state.items()}}, buffer)
         write_atomically(self._checkpoint.path, buffer.getvalue())
@@ -112,8 +114,8 @@ class Loop:
             saved = torch.load(self._checkpoint.path, weights_only=True)
             for name, held in self._state.items():
                 held.load_state_dict(saved["state"][name])
-        except (RuntimeError, KeyError, ValueError, EOFError, OSError) as error:
+            return int(saved["done"])
+        except Exception as error:  # damaged bytes make torch.load raise almost anything
             raise RunError(
                 f"the checkpoint {self._checkpoint.path} is damaged", remedy="delete it to start this training again"
             ) from error
-        return int(saved["done"])
