@@ -49,7 +49,7 @@ def write_atomically(path: str | os.PathLike[str], writer: Writer, *, then: str 
     Raises:
         RunError: The disk is full, the folder is not writable, or the system refused in another way.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> file = Path(folder.name) / "result.json"
@@ -91,7 +91,7 @@ def folder_atomically(path: str | os.PathLike[str], *, then: str = _RESUME) -> I
     Raises:
         RunError: ``path`` exists, the disk is full, or the system refused in another way.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> base = tempfile.TemporaryDirectory()
         >>> with folder_atomically(Path(base.name) / "run") as folder:
@@ -120,7 +120,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
     Only for a folder that no other process writes to.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> base = tempfile.TemporaryDirectory()
         >>> _ = (Path(base.name) / f".gradtape-{'0' * 12}.part").write_text("half")

@@ -10,7 +10,7 @@ class GradtapeError(Exception):
 
     The command line prints ``str(error)``, one sentence, and exits with 2.
 
-    Example:
+    Examples:
         >>> print(GradtapeError("strength is -inf", remedy="give a finite number"))
         strength is -inf: give a finite number
     """

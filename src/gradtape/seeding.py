@@ -24,7 +24,7 @@ def derive(seed: int, *path: str | int) -> int:
     Returns:
         An integer in [0, 2**63), accepted by torch, numpy and Python.
 
-    Example:
+    Examples:
         >>> derive(0, "maker", 1) == derive(0, "maker", 1)
         True
         >>> derive(0, "maker", 1) == derive(0, "maker", 2)
@@ -35,7 +35,7 @@ def derive(seed: int, *path: str | int) -> int:
 
 
 def generator(seed: int, *path: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """Return a ``torch.Generator`` for the stream named by ``path``; see :func:`derive`."""
+    """Return a ``torch.Generator`` for the stream named by ``path``; see ``derive``."""
     import torch
 
     return torch.Generator(device).manual_seed(derive(seed, *path))

@@ -84,13 +84,13 @@ def augment(
 ) -> AugmentResult:
     """Make synthetic data from labelled images, train with and without, and say whether it helped.
 
-    Test and validation sets are split off before anything is made. Every arm (the real images alone, three synthetic
-    makers, a mix of them, and three controls) trains with equal counts and equal steps, paired over the repeats; the
-    arm is chosen on validation, and the test set is opened once, at the end.
+    Test and validation sets are split off before anything is made. The arms are the real images alone, three synthetic
+    makers, a mix of them, and three controls. All train for equal steps, and all that add images add equally many,
+    paired over the repeats. The arm is chosen on validation, and the test set is opened once, at the end.
 
     Args:
         X: Images (n, h, w), (n, c, h, w) or (n, h, w, c); or the name or path of data that
-            :func:`gradtape.data.read` reads, and then no ``y``.
+            ``gradtape.data.read`` reads, and then no ``y``.
         y: Labels (n,).
         model: Makes a fresh classifier from images (n, c, h, w) in [0, 1] to logits (n, classes); None takes a small
             convolutional network.
@@ -100,7 +100,7 @@ def augment(
         device: ``auto``, ``cpu``, ``cuda``, ...
         quick: Train for less time.
         progress: Show a progress bar.
-        settings: Fields of :class:`AugmentSettings`: per_class, added, repeats, steps, generator_steps, seed.
+        settings: Fields of ``AugmentSettings``: per_class, added, repeats, steps, generator_steps, seed.
 
     Returns:
         The verdict, the table, the model, the synthetic data and the report.
@@ -110,7 +110,7 @@ def augment(
         DataError: Data that cannot be used.
         RunError: A run folder that cannot be used.
 
-    Example:
+    Examples:
         ``result = gt.augment(images, labels, per_class=10)`` and then ``result.sentence``, ``result.report``.
     """
     asked = AugmentSettings.of(quick=quick, **settings)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from gradtape.errors import InputError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class AugmentSettings:
     """Settings of ``gradtape augment``.
 
@@ -38,17 +37,23 @@ class AugmentSettings:
         Raises:
             InputError: A setting is out of range or unknown.
 
-        Example:
+        Examples:
             >>> AugmentSettings.of(quick=True, per_class=5, steps=None).steps
             120
         """
         base = {"steps": 120, "generator_steps": 200} if quick else {}
+        asked = {**base, **{name: value for name, value in given.items() if value is not None}}
         try:
-            return replace(cls(), **{**base, **{name: value for name, value in given.items() if value is not None}})
+            return cls(**asked)
         except ValidationError as error:
             first = error.errors()[0]
-            option = "--" + str(first["loc"][0]).replace("_", "-")
-            reason = str(first["msg"]).replace("Input should be", "give a number")
-            raise InputError(f"{option} is {first['input']!r}", remedy=reason) from None
-        except TypeError as error:
-            raise InputError(str(error).split(") ")[-1], remedy=f"use {', '.join(cls.__annotations__)}") from None
+            name, kind, limits = str(first["loc"][0]), first["type"], first.get("ctx", {})
+            if kind == "unexpected_keyword_argument":
+                raise InputError(
+                    f"there is no setting {name!r}", remedy=f"use {', '.join(cls.__annotations__)}"
+                ) from None
+            remedy = {
+                "greater_than_equal": f"give at least {limits.get('ge')}",
+                "less_than_equal": f"give at most {limits.get('le')}",
+            }.get(kind, "give a whole number")
+            raise InputError(f"--{name.replace('_', '-')} is {first['input']!r}", remedy=remedy) from None

@@ -41,10 +41,12 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-app.command("augment")(_stoppable(augment.augment))
-app.command("report")(_stoppable(report.report))
-app.command("runs")(_stoppable(runs.runs))
-app.command("doctor")(_stoppable(doctor.doctor))
+app.command("augment", short_help="Make synthetic data, train with and without, say whether it helped.")(
+    _stoppable(augment.augment)
+)
+app.command("report", short_help="Make a finished run's report again.")(_stoppable(report.report))
+app.command("runs", short_help="List runs and how they stand.")(_stoppable(runs.runs))
+app.command("doctor", short_help="Look at this machine and try gradtape on it.")(_stoppable(doctor.doctor))
 
 
 def _version(asked: bool) -> None:

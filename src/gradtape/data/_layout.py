@@ -44,7 +44,7 @@ def arrange(array: NDArray[Any], name: str) -> Arranged:
 
 
 def rearrange(images: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """Undo :func:`arrange`: turn (m, c, h, w) into the layout that was given."""
+    """Undo ``arrange``: turn (m, c, h, w) into the layout that was given."""
     if layout == "nhwc":
         return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
     if layout == "nhw":

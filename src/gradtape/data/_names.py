@@ -32,7 +32,7 @@ def safe_name(text: str) -> str:
 
 
 def safe_names(texts: Iterable[str]) -> list[str]:
-    """:func:`safe_name` of each, made unique also where capitals and accents are not told apart."""
+    """``safe_name`` of each, made unique also where capitals and accents are not told apart."""
     taken: set[str] = set()
     names = []
     for text in texts:

@@ -31,7 +31,7 @@ def from_arrays(X: ArrayLike, y: ArrayLike, *, name: str = "data") -> ImageSet:
         InputError: ``X`` is a table, is no array or has a shape that is no shape of images.
         DataError: ``X`` and ``y`` do not fit together, or their values cannot be used.
 
-    Example:
+    Examples:
         >>> data = from_arrays(np.zeros((4, 64)), ["cat", "dog", "cat", "dog"])
         >>> data.images.shape, data.labels.tolist()
         ((4, 1, 8, 8), [0, 1, 0, 1])

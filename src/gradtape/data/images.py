@@ -22,7 +22,7 @@ Kind = Literal["builtin", "array", "npz", "folder", "idx"]
 class ImageSet:
     """Labelled images of one size, with all that is needed to give the same kind back.
 
-    Made by :func:`gradtape.data.read` and :func:`gradtape.data.from_arrays`.
+    Made by ``gradtape.data.read`` and ``gradtape.data.from_arrays``.
 
     Args:
         images: float32 of shape (n, c, h, w) in [0, 1]; c is 1 or 3.
@@ -40,7 +40,7 @@ class ImageSet:
     Raises:
         InputError: The arrays do not fit together.
 
-    Example:
+    Examples:
         >>> from gradtape.data import read
         >>> digits = read("digits")
         >>> digits.images.shape, digits.classes[:3], digits.origins[17]
@@ -93,7 +93,7 @@ class ImageSet:
         Raises:
             InputError: An index is outside 0..n-1 or is no integer.
 
-        Example:
+        Examples:
             >>> from gradtape.data import read
             >>> read("digits").take([3, 0]).origins
             ('row 3', 'row 0')
@@ -113,7 +113,7 @@ class ImageSet:
     def counts(self) -> dict[str, int]:
         """Return how many images each class has, in the order of ``classes``.
 
-        Example:
+        Examples:
             >>> from gradtape.data import read
             >>> read("digits").counts()["3"]
             183
@@ -133,7 +133,7 @@ class ImageSet:
         Raises:
             InputError: A label is outside 0..k-1 or is no integer.
 
-        Example:
+        Examples:
             >>> from gradtape.data import from_arrays
             >>> data = from_arrays(np.zeros((4, 8, 8)), ["no", "yes", "no", "yes"])
             >>> data.labels_as_given([1, 0]).tolist()
@@ -153,7 +153,7 @@ class ImageSet:
         Raises:
             InputError: The shape differs from this set's, or a value is not finite.
 
-        Example:
+        Examples:
             >>> from gradtape.data import from_arrays
             >>> data = from_arrays(np.zeros((4, 64), dtype=np.uint8), [0, 1, 0, 1])
             >>> data.as_given(np.ones((2, 1, 8, 8))).shape

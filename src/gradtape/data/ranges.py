@@ -25,7 +25,7 @@ class ValueRange:
     Raises:
         InputError: ``high`` is not a finite number above a finite ``low``, or ``dtype`` is no type for pixels.
 
-    Example:
+    Examples:
         >>> ValueRange(0, 255, "uint8").decode([0.0, 0.5, 1.0])
         array([  0, 128, 255], dtype=uint8)
     """
@@ -59,7 +59,7 @@ class ValueRange:
             InputError: There are no values, or their type is no type for pixels.
             DataError: The values lie so far apart that their difference overflows.
 
-        Example:
+        Examples:
             >>> ValueRange.of(np.array([0, 7, 16]))
             ValueRange(low=0.0, high=16.0, dtype='int64')
         """
@@ -93,7 +93,7 @@ class ValueRange:
         Returns:
             A new float32 array of the same shape in [0, 1], never a view of ``values``.
 
-        Example:
+        Examples:
             >>> ValueRange(0, 16, "float64").encode([[4.0, 16.0]])
             array([[0.25, 1.  ]], dtype=float32)
         """
@@ -109,7 +109,7 @@ class ValueRange:
         return encoded.astype(np.float32, copy=False)
 
     def decode(self, values: ArrayLike) -> NDArray[Any]:
-        """Map values in [0, 1] to the range and type of the source: the inverse of :meth:`encode`.
+        """Map values in [0, 1] to the range and type of the source: the inverse of ``encode``.
 
         Args:
             values: Finite numbers, any shape; what lies outside [0, 1] is clipped.
@@ -121,7 +121,7 @@ class ValueRange:
         Raises:
             InputError: A value is not finite.
 
-        Example:
+        Examples:
             >>> ValueRange(0, 16, "int64").decode([0.26, 1.5])
             array([ 4, 16])
         """

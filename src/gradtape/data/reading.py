@@ -42,7 +42,7 @@ def read(source: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | N
             file and the remedy.
         InputError: ``source`` is neither a name nor a path.
 
-    Example:
+    Examples:
         >>> read("digits").note
         '1,797 images of 8x8, 1 channel, 10 classes'
     """

@@ -19,7 +19,7 @@ class SealedTest:
     Args:
         test: The images to seal.
 
-    Example:
+    Examples:
         >>> from gradtape.data import read
         >>> sealed = SealedTest(read("digits").take([0, 1, 2]))
         >>> sealed, len(sealed)

@@ -53,7 +53,7 @@ def split(data: ImageSet, per_class: int, seed: int) -> Split:
         InputError: ``per_class`` is below 2 or is no integer.
         DataError: A class has too few images.
 
-    Example:
+    Examples:
         >>> from gradtape.data import read
         >>> parts = split(read("digits"), per_class=10, seed=0)
         >>> len(parts.pool), len(parts.validation), len(parts.test)
@@ -95,7 +95,7 @@ def draw(data: ImageSet, pool: ArrayLike, per_class: int, seed: int) -> NDArray[
         InputError: ``per_class`` is below 1, or ``pool`` names a row that is not there or names one twice.
         DataError: A class has fewer rows in the pool.
 
-    Example:
+    Examples:
         >>> from gradtape.data import read
         >>> digits = read("digits")
         >>> rows = draw(digits, split(digits, 10, seed=0).pool, 10, seed=1)

@@ -29,7 +29,7 @@ def write_image_folder(
     *,
     names: Sequence[str] | None = None,
 ) -> list[str]:
-    """Write images as ``root/<class>/<name>.png``, a folder that :func:`gradtape.data.read` reads again.
+    """Write images as ``root/<class>/<name>.png``, a folder that ``gradtape.data.read`` reads again.
 
     The folder appears complete at the end; a failure or Ctrl-C leaves nothing. The same images give the same bytes.
 
@@ -48,7 +48,7 @@ def write_image_folder(
         InputError: The arguments do not fit together.
         RunError: ``root`` exists or cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> base = tempfile.TemporaryDirectory()
         >>> write_image_folder(Path(base.name) / "out", np.ones((2, 1, 8, 8)), [0, 1], ["cat", "dog"])
@@ -90,7 +90,7 @@ def write_npz(path: str | os.PathLike[str], /, **arrays: ArrayLike) -> None:
         InputError: The name does not end in ``.npz``, or an array holds Python objects.
         RunError: The file cannot be written.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> base = tempfile.TemporaryDirectory()
         >>> write_npz(Path(base.name) / "out.npz", images=np.zeros((2, 8, 8)), labels=np.array([0, 1]))

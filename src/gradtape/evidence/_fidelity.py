@@ -50,7 +50,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """Precision, recall, density, coverage and Fréchet distance; see :func:`fidelity`.
+    """Precision, recall, density, coverage and Fréchet distance; see ``fidelity``.
 
     ``k`` is the number of neighbours used, ``n`` the number of samples in the synthetic's and the floor's role,
     ``n_real`` that of the reference.
@@ -86,7 +86,7 @@ def fidelity(
     * recall: share of real samples inside a synthetic sample's ball (is everything there?)
     * density: mean number of real balls around a synthetic sample, over k; about 1 for real data, unbounded
     * coverage: share of real balls that hold a synthetic sample; robust against outliers, unlike recall
-    * Fréchet distance: see :func:`frechet_distance`; biased at small n, so read it beside its floor only
+    * Fréchet distance: see ``frechet_distance``; biased at small n, so read it beside its floor only
 
     The larger of ``synthetic`` and ``floor`` is thinned to the other's n, so both have the same bias. Intervals are
     Wilson's for shares (they hold at 0 and 1, where a bootstrap shrinks to a point) and a bootstrap for density. They
@@ -108,7 +108,7 @@ def fidelity(
         InputError: a set with fewer than k + 1 samples, widths that differ, values that are not finite, or a floor
             that is the reference itself.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> found = fidelity(rng.normal(5, 1, (50, 2)), rng.normal(0, 1, (50, 2)), rng.normal(0, 1, (50, 2)))
         >>> found.precision.synthetic, found.precision.floor > 0.8

@@ -14,7 +14,7 @@ def frechet_distance(first: ArrayLike, second: ArrayLike) -> float:
     ``|μ1 - μ2|² + tr Σ1 + tr Σ2 - 2 tr (Σ1^½ Σ2 Σ1^½)^½``, by eigenvalues of symmetric matrices only.
 
     Biased upwards at small n (two samples of one distribution do not score 0), and more so with more features:
-    compare it only with a figure at the same n and the same features; :func:`fidelity` gives that floor.
+    compare it only with a figure at the same n and the same features; ``fidelity`` gives that floor.
 
     Args:
         first: (n, d) features, n >= 2.
@@ -26,7 +26,7 @@ def frechet_distance(first: ArrayLike, second: ArrayLike) -> float:
     Raises:
         InputError: not two matrices of the same width, too few rows, or values that are not finite.
 
-    Example:
+    Examples:
         >>> frechet_distance([[0.0], [2.0]], [[3.0], [5.0]])
         9.0
 

@@ -49,7 +49,7 @@ def per_group(
     Raises:
         InputError: shapes that do not fit, values other than true and false, or a group that has no name.
 
-    Example:
+    Examples:
         >>> [f"{g.name}: {g.interval:.2f}" for g in per_group([True, True, False, True], [0, 0, 1, 1], ["a", "b"])]
         ['a: 1.00 [0.34, 1.00]', 'b: 0.50 [0.09, 0.91]']
 
@@ -86,7 +86,7 @@ def paired_per_group(
     Raises:
         InputError: shapes that do not fit, values other than true and false, or a group that has no name.
 
-    Example:
+    Examples:
         >>> with_it, without = [[1, 1, 1], [1, 1, 0]], [[1, 0, 1], [0, 0, 0]]
         >>> [(g.name, g.value) for g in paired_per_group(with_it, without, ["x", "x", "y"])]
         [('x', 75.0), ('y', 0.0)]
@@ -120,7 +120,7 @@ def worst(figures: Sequence[GroupFigure]) -> GroupFigure:
     Raises:
         InputError: no group has samples.
 
-    Example:
+    Examples:
         >>> worst(per_group([True, False, True], ["a", "b", "b"])).name
         'b'
     """

@@ -32,7 +32,7 @@ class Interval:
 
     ``str`` writes it with a sign and one decimal, for gains; ``format`` takes any format for one number.
 
-    Example:
+    Examples:
         >>> gain = Interval(1.2, 0.3, 2.1, n=5, level=0.95, method="Student t")
         >>> print(gain, gain.covers(0.0))
         +1.2 [+0.3, +2.1] False
@@ -74,7 +74,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     ``mean ± t(level, n - 1) * s / sqrt(n)``, with ``s`` the standard deviation (``n - 1`` below).
 
     When all values are identical the interval shrinks to the mean. That is a false certainty (identical values mean
-    that nothing varied, not that nothing could): look at :attr:`Interval.degenerate` before you claim anything.
+    that nothing varied, not that nothing could): look at ``Interval.degenerate`` before you claim anything.
 
     Args:
         values: (n,) independent values, n >= 2; one per seed, not one per sample of one seed.
@@ -86,7 +86,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
     Raises:
         InputError: fewer than two values, or values that are not finite.
 
-    Example:
+    Examples:
         >>> f"{mean_interval([1.0, 2.0, 3.0]):.2f}"
         '2.00 [-0.48, 4.48]'
 
@@ -99,7 +99,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
 def paired_gain(treated: ArrayLike, control: ArrayLike, level: float = 0.95) -> Interval:
     """Interval of the mean gain of ``treated`` over ``control``, paired by position, by Student's t.
 
-    :func:`mean_interval` of ``treated - control``. What both of a pair share (seed, split) cancels.
+    ``mean_interval`` of ``treated - control``. What both of a pair share (seed, split) cancels.
 
     Args:
         treated: (n,) one score per seed, n >= 2.
@@ -112,7 +112,7 @@ def paired_gain(treated: ArrayLike, control: ArrayLike, level: float = 0.95) -> 
     Raises:
         InputError: lengths that differ, fewer than two pairs, or values that are not finite.
 
-    Example:
+    Examples:
         >>> f"{paired_gain([0.92, 0.93, 0.91], [0.90, 0.92, 0.90]):+.3f}"
         '+0.013 [-0.001, +0.028]'
 
@@ -154,7 +154,7 @@ def proportion(successes: int, n: int, level: float = 0.95) -> Interval:
     Raises:
         InputError: no trials, or successes outside 0 to n.
 
-    Example:
+    Examples:
         >>> f"{proportion(0, 20):.3f}"
         '0.000 [0.000, 0.161]'
 
@@ -191,7 +191,7 @@ def bootstrap(
 
     Each sample is drawn anew with replacement along its first axis, ``repeats`` times; the ends are the
     ``(1 - level)/2`` and ``(1 + level)/2`` quantiles of the statistic. It is too narrow for very small samples and
-    shrinks to a point when the statistic sits at its bound: take :func:`proportion` for shares.
+    shrinks to a point when the statistic sits at its bound: take ``proportion`` for shares.
 
     Args:
         values_list: The samples, each (n_i, ...), n_i >= 2; they need not be of equal length.
@@ -207,7 +207,7 @@ def bootstrap(
     Raises:
         InputError: no samples, a sample with fewer than two values, or a statistic that is not finite.
 
-    Example:
+    Examples:
         >>> interval = bootstrap([[1.0, 2.0, 3.0, 6.0]], np.median, seed=0)
         >>> interval.mean, interval.low, interval.high
         (2.5, 1.0, 6.0)

@@ -33,14 +33,14 @@ class Lineage:
         node: The tape node that was edited, if any.
         objective: What the edit aimed at, if anything.
         seed: Seed of the draw.
-        model: SHA-256 of the weights that made it, 64 hexadecimal digits (see :func:`hash_arrays`), if any.
+        model: SHA-256 of the weights that made it, 64 hexadecimal digits (see ``hash_arrays``), if any.
         settings: Small values: strings, numbers, booleans, ``None``.
 
     Raises:
         InputError: neither a parent nor a model, an absolute path, a hash of another form, or a setting that JSON
             cannot hold.
 
-    Example:
+    Examples:
         >>> Lineage("0.png", "mixup", ("train/4.png", "train/9.png"), seed=3).parents
         ('train/4.png', 'train/9.png')
     """
@@ -94,7 +94,7 @@ def lineage_text(rows: Iterable[Lineage]) -> str:
     Raises:
         InputError: two rows about the same sample.
 
-    Example:
+    Examples:
         >>> print(lineage_text([Lineage("0.png", "shift", ("4.png",))]), end="")
         {"maker":"shift","model":null,"node":null,"objective":null,"parents":["4.png"],"sample":"0.png","seed":0,"settings":{}}
 
@@ -109,7 +109,7 @@ def lineage_text(rows: Iterable[Lineage]) -> str:
 
 
 def write_lineage(path: str | Path, rows: Iterable[Lineage]) -> None:
-    """Write :func:`lineage_text` to ``path``, in UTF-8; the file appears whole or not at all.
+    """Write ``lineage_text`` to ``path``, in UTF-8; the file appears whole or not at all.
 
     Raises:
         InputError: two rows about the same sample.
@@ -119,7 +119,7 @@ def write_lineage(path: str | Path, rows: Iterable[Lineage]) -> None:
 
 
 def read_lineage(path: str | Path) -> list[Lineage]:
-    """Read rows written by :func:`write_lineage`, in the file's order.
+    """Read rows written by ``write_lineage``, in the file's order.
 
     Raises:
         DataError: no such file, or a line that is not a valid row, by number.
@@ -159,7 +159,7 @@ def hash_arrays(arrays: Mapping[str, NDArray[Any]]) -> str:
     Raises:
         InputError: an array of objects.
 
-    Example:
+    Examples:
         >>> hash_arrays({"b": np.zeros(2), "a": np.ones(1)}) == hash_arrays({"a": np.ones(1), "b": np.zeros(2)})
         True
     """

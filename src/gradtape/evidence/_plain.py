@@ -22,6 +22,6 @@ def plain(value: Any) -> Any:
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """Return the fields of the dataclass ``value`` as a plain dict; see :func:`plain`."""
+    """Return the fields of the dataclass ``value`` as a plain dict; see ``plain``."""
     result: dict[str, Any] = plain(value)
     return result

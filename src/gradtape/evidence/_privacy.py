@@ -20,7 +20,7 @@ _NEAR = 0.05
 
 @dataclass(frozen=True)
 class Nearness:
-    """Distances to the nearest training sample, compared; see :func:`nearest_distances`.
+    """Distances to the nearest training sample, compared; see ``nearest_distances``.
 
     Args:
         closer_than_real: P(a synthetic sample lies closer than a fresh real one), ties half; 1: memorised.
@@ -119,7 +119,7 @@ def nearest_distances(
         InputError: too few samples, widths that differ, values that are not finite, or a control that is the training
             data itself.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> train, control = rng.normal(size=(100, 3)), rng.normal(size=(100, 3))
         >>> found = nearest_distances(train, train[:50], control)

@@ -47,7 +47,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Arms against a baseline over paired seeds; see :func:`compare`."""
+    """Arms against a baseline over paired seeds; see ``compare``."""
 
     arms: tuple[Arm, ...]
     baseline: str
@@ -120,7 +120,7 @@ def compare(
     Raises:
         InputError: no such baseline or chosen arm, unequal numbers of scores, fewer than two, or scores outside [0, 1].
 
-    Example:
+    Examples:
         >>> found = compare({"real only": [0.90, 0.92, 0.91], "steer": [0.93, 0.94, 0.94]}, "real only", "steer")
         >>> print(found.claim().sentence)
         Yes: 'steer' raised the score (+2.7 [+1.2, +4.1] points over 'real only', 3 paired seeds, 95% interval).

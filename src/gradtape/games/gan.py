@@ -47,7 +47,7 @@ class GAN:
     Args:
         generator: ``generator(z)``, or ``generator(z, labels)``.
         discriminator: ``discriminator(x)`` or ``discriminator(x, labels)``, logits of shape (n,) or (n, 1).
-        loss: Name of a loss in :data:`LOSSES`.
+        loss: Name of a loss in ``LOSSES``.
         latent: Size of z ~ N(0, I), shape (n, latent); or a function from n to z.
         penalties: Gradient penalties on the discriminator.
         lr: Learning rate of both players' Adam, betas (0, 0.99).
@@ -58,7 +58,7 @@ class GAN:
     Raises:
         InputError: An unknown loss, or a setting out of range.
 
-    Example:
+    Examples:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
         <torch._C.Generator ...>
         >>> game = GAN(nn.Linear(2, 3), nn.Linear(3, 1), latent=2)

@@ -13,7 +13,7 @@ from gradtape.errors import InputError
 class Penalty:
     """A zero-centred gradient penalty on one side of the game.
 
-    .. math:: \\tfrac{\\gamma}{2}\\, \\mathbb{E}\\, \\|\\nabla_x D(x)\\|^2
+    ``γ/2 E ‖∇ₓ D(x)‖²``
 
     Args:
         weight: γ, a finite number of at least 0.

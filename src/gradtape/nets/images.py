@@ -20,7 +20,7 @@ class ImageClassifier(nn.Sequential):
         classes: Number of classes.
         width: Channels of the first convolution; each halving doubles them, up to four times as many.
 
-    Example:
+    Examples:
         >>> ImageClassifier((1, 8, 8), 10)(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 10])
     """
@@ -48,7 +48,7 @@ class ImageGenerator(nn.Module):
         latent: Size of z, and of a class's embedding.
         width: Size of the hidden layers.
 
-    Example:
+    Examples:
         >>> ImageGenerator((1, 8, 8), 10, latent=32)(torch.zeros(5, 32), torch.arange(5)).shape
         torch.Size([5, 1, 8, 8])
     """

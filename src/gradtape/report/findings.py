@@ -29,7 +29,7 @@ class FindingRow(NamedTuple):
         evidence: The figures that show it.
         remedy: What to do.
 
-    Example:
+    Examples:
         >>> FindingRow("warning", "gradients vanish", "features.0", 120).since
         120
     """

@@ -28,7 +28,7 @@ class ImageGroup:
         labels: A short caption under every image, n of them.
         row_labels: A short name at the left of every row of the sheet, such as its class.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> ImageGroup("real", np.zeros((20, 8, 8))).caption
         'real'

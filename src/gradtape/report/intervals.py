@@ -20,7 +20,7 @@ class IntervalRow(NamedTuple):
         note: A short remark under the label.
         highlight: Draw the row's label bold on a tinted ground.
 
-    Example:
+    Examples:
         >>> IntervalRow("steering", 0.9, -0.1, 1.9).high
         1.9
     """

@@ -27,7 +27,7 @@ class Line:
         low: (n,) lower edge of a band around the line, or None.
         high: (n,) upper edge, given together with low.
 
-    Example:
+    Examples:
         >>> Line("real only", [0, 100], [2.3, 0.4]).name
         'real only'
     """

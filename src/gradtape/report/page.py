@@ -34,7 +34,7 @@ class Page:
     Raises:
         InputError: The title is empty.
 
-    Example:
+    Examples:
         >>> page = Page("gradtape augment digits", subtitle="seed 0", footer="gradtape 0.1.0")
         >>> section = page.section("Did it help?", lead="Paired over five seeds.")
         >>> section.verdict("no", "No. The 95% interval covers zero.")
@@ -58,7 +58,7 @@ class Page:
         Raises:
             InputError: The title is empty.
 
-        Example:
+        Examples:
             >>> page = Page("report")
             >>> page.section("Data").anchor, page.section("Data").anchor
             ('data', 'data-2')
@@ -75,7 +75,7 @@ class Page:
     def html(self) -> str:
         """The whole page as text; write it in UTF-8.
 
-        Example:
+        Examples:
             >>> "<h1>" in Page("report").html()
             True
         """

@@ -31,7 +31,7 @@ class Section:
     All text is escaped; `code` between backticks and **bold** are the only markup. A block with input that
     cannot be shown raises InputError when it is added, and adds nothing.
 
-    Example:
+    Examples:
         >>> section = Section("Data", "Handwritten digits.", anchor="data")
         >>> section.facts([("images", 1797)])
         >>> "1,797" in section.html()
@@ -59,7 +59,7 @@ class Section:
         Raises:
             InputError: An unknown kind or an empty text.
 
-        Example:
+        Examples:
             >>> Section("Did it help?", anchor="a").verdict("no", "No. The 95% interval covers zero.")
         """
         self._blocks.append(("verdict", verdict_html(kind, text)))
@@ -67,7 +67,7 @@ class Section:
     def text(self, text: str) -> None:
         """Add paragraphs, split at blank lines.
 
-        Example:
+        Examples:
             >>> Section("Data", anchor="a").text("Read with `load_digits`, **before** anything is made.")
         """
         self._blocks.append(("text", f'<div class="prose">{paragraphs(text)}</div>'))
@@ -81,7 +81,7 @@ class Section:
         Raises:
             InputError: There are no pairs.
 
-        Example:
+        Examples:
             >>> Section("Data", anchor="a").facts([("images", 1797), ("classes", 10)])
         """
         self._blocks.append(("facts", facts_html(pairs)))
@@ -108,7 +108,7 @@ class Section:
         Raises:
             InputError: No columns, a row of another length, a highlight or column outside the table.
 
-        Example:
+        Examples:
             >>> Section("Arms", anchor="a").table(["arm", "accuracy"], [["real only", 0.921], ["mixup", 0.927]])
         """
         self._blocks.append(("table", table_html(columns, rows, highlight=highlight, caption=caption, numeric=numeric)))
@@ -127,7 +127,7 @@ class Section:
         Raises:
             InputError: No rows, an empty label, or not low <= mean <= high.
 
-        Example:
+        Examples:
             >>> Section("Gains", anchor="a").intervals([IntervalRow("steering", 0.9, -0.1, 1.9)])
         """
         self._blocks.append(("intervals", intervals_html(rows, unit=unit, reference=reference, caption=caption)))
@@ -146,7 +146,7 @@ class Section:
         Raises:
             InputError: No groups, images of another shape or outside [0, 1], a wrong number of labels.
 
-        Example:
+        Examples:
             >>> import numpy as np
             >>> pair = [ImageGroup("real", np.zeros((20, 8, 8))), ImageGroup("synthetic", np.ones((20, 8, 8)))]
             >>> Section("Samples", anchor="a").images(pair, columns=10)
@@ -174,7 +174,7 @@ class Section:
         Raises:
             InputError: No lines, columns of different lengths, x that does not increase, half a band.
 
-        Example:
+        Examples:
             >>> Section("Training", anchor="a").lines([Line("loss", [0, 1, 2], [2.3, 0.9, 0.4])], y_label="loss")
         """
         html = lines_html(lines, x_label=x_label, y_label=y_label, log_y=log_y, caption=caption)
@@ -210,7 +210,7 @@ class Section:
         Raises:
             InputError: Nothing to draw, shapes that do not fit, x that does not increase.
 
-        Example:
+        Examples:
             >>> Section("Gradients", anchor="a").heatmap(["conv1", "conv2"], [0, 1], [[1e-3, 1e-2], [0.1, 1.0]])
         """
         maps: dict[str, Map] = {}
@@ -229,7 +229,7 @@ class Section:
         Raises:
             InputError: An unknown level or an empty title.
 
-        Example:
+        Examples:
             >>> Section("Findings", anchor="a").findings([])
         """
         self._blocks.append(("findings", findings_html(rows)))
@@ -245,7 +245,7 @@ class Section:
         Raises:
             InputError: An empty summary, or rows that fit neither form.
 
-        Example:
+        Examples:
             >>> Section("Lineage", anchor="a").details("sample 17", [("node", "features.3"), ("seed", 0)])
         """
         self._blocks.append(("details", details_html(summary, content, columns)))

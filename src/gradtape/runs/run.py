@@ -31,7 +31,7 @@ class Run:
         path: The folder.
         info: The content of ``run.json``.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> base = tempfile.TemporaryDirectory()
         >>> with Run.create(Path(base.name) / "first", command="augment", settings={"seed": 0}) as run:
@@ -237,12 +237,12 @@ def _check_settings(path: Path, made_with: Any, asked: Mapping[str, Any] | None)
 
 def _what_is_there(path: Path) -> str:
     try:
-        status = read_info(path)["status"]
+        info = read_info(path)
     except RunError:
-        return "choose another folder with --run"
-    if status == "finished":
-        return f"choose another folder with --run, or see it with: gradtape report {path}"
-    return "go on with it by adding --resume, or choose another folder with --run"
+        return "choose another folder"
+    if info["status"] == "finished" or info["command"] == "track":
+        return f"choose another folder, or remove the run of {info['command']!r} that it holds"
+    return "go on with it by adding --resume, or choose another folder"
 
 
 def _alive(process: int) -> bool:

@@ -13,7 +13,7 @@ _NEIGHBOURS = 5
 class Interpolate(Maker):
     """Walk an edge of the graph that joins each sample with its nearest of the same class, and stop on the way.
 
-    .. math:: x = x_i + u\\,(x_j - x_i), \\quad j \\in kNN(i), \\; u \\sim U(0, 1)
+    ``x = xᵢ + u (xⱼ - xᵢ), j ∈ kNN(i), u ∼ U(0, 1)``
 
     Source: Chawla et al., SMOTE, JAIR 2002.
     """

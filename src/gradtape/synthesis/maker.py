@@ -97,7 +97,7 @@ class Maker(ABC):
     control: ClassVar[bool] = False
 
     def work(self, steps: int) -> float:
-        """Return the work that :meth:`make` reports with so many training steps, in steps of a classifier."""
+        """Return the work that ``make`` reports with so many training steps, in steps of a classifier."""
         return 0.0
 
     @abstractmethod

@@ -33,7 +33,7 @@ def invert(
     smoothness: float,
     bounds: tuple[float, float] | None,
 ) -> Inverted:
-    """Find an input for ``wanted`` from ``start``; see :meth:`Tape.invert`."""
+    """Find an input for ``wanted`` from ``start``; see ``Tape.invert``."""
     if steps < 1 or not lr > 0 or smoothness < 0:
         raise InputError(
             f"steps is {steps}, lr {lr}, smoothness {smoothness}",

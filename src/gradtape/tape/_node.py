@@ -61,7 +61,7 @@ class Call:
 
     Attributes:
         function: The torch function.
-        arguments: Its arguments, flat, with a :class:`Ref` in place of a node's value.
+        arguments: Its arguments, flat, with a ``Ref`` in place of a node's value.
         rebuild: Makes ``(args, kwargs)`` of the flat arguments.
         random_state: The random state before the operation, where it draws.
         in_place: Whether it overwrites one of its arguments.

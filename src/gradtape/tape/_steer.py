@@ -37,7 +37,7 @@ def steer(
     through: Transform | None,
     optimizer: Callable[..., torch.optim.Optimizer],
 ) -> Steered:
-    """Move ``start`` by gradients of ``objective(run(value))``; see :meth:`Tape.steer`."""
+    """Move ``start`` by gradients of ``objective(run(value))``; see ``Tape.steer``."""
     if steps < 1 or not lr > 0:
         raise InputError(f"steps is {steps} and lr {lr}", remedy="give at least 1 step and a step size above 0")
     size = start.detach().square().mean().sqrt().item() or 1.0

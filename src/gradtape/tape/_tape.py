@@ -24,13 +24,13 @@ Edit = Tensor | Callable[[Tensor], Tensor]
 class Tape:
     """A recorded graph of intermediate results, in the order in which they were computed.
 
-    Use it as a context that records whatever runs inside, or let :func:`record` make one for a model.
+    Use it as a context that records whatever runs inside, or let ``record`` make one for a model.
 
     Attributes:
         nodes: All nodes, in the order of computation.
         output: What the recorded computation returned; with the context form, the last node's value.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([1.0, -2.0], requires_grad=True)
         >>> with Tape() as tape:
         ...     y = (x * 3).relu().sum()
@@ -164,8 +164,7 @@ class Tape:
         """Move a node's value by gradients of an objective of the output.
 
         At each step the part of the graph below the node runs again from the moved value, and the optimizer takes
-        the gradient of ``objective(output)`` with respect to that value. It descends; through :class:`gt.Reverse
-        <gradtape.Reverse>` it ascends.
+        the gradient of ``objective(output)`` with respect to that value. It descends; through ``gt.Reverse``, it climbs.
 
         Args:
             node: The node to move.
@@ -197,7 +196,7 @@ class Tape:
     ) -> _invert.Inverted:
         """Find an input that yields ``value`` at a node, starting from the recorded input.
 
-        .. math:: \\min_x \\; \\|node(x) - value\\|^2 / \\|value - node(x_0)\\|^2 + \\text{smoothness} \\cdot TV(x)
+        ``minimise over x: ‖node(x) - value‖² / ‖value - node(x₀)‖² + smoothness · TV(x)``
 
         Args:
             node: The node whose value is wanted; the first dimension counts samples, each inverted on its own.
@@ -320,9 +319,9 @@ def record(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
         The tape; ``tape.output`` is what the model returned.
 
     Raises:
-        Whatever the model raises, with the partial tape as ``error.tape``.
+        Exception: Whatever the model raises, with the partial tape as ``error.tape``.
 
-    Example:
+    Examples:
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
         >>> tape = record(model, torch.ones(4, 2))
         >>> tape["1"].shape, [parent.name for parent in tape["1"].parents]

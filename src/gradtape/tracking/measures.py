@@ -13,7 +13,7 @@ from torch import Tensor
 class Measure(ABC):
     """Reads one number per parameter at an optimizer's step.
 
-    A subclass sets ``name`` and gives :meth:`after_step`, or :meth:`before_step` for what must be read before the
+    A subclass sets ``name`` and gives ``after_step``, or ``before_step`` for what must be read before the
     weights move. Gradients are read where they are final: reduced, unscaled, accumulated, clipped.
     """
 

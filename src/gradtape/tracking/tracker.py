@@ -22,7 +22,7 @@ from gradtape.tracking.rules import judge
 
 
 class Tracker:
-    """Watches one or more players while they train; :func:`track` makes it."""
+    """Watches one or more players while they train; ``track`` makes it."""
 
     def __init__(self, players: Mapping[str, tuple[nn.Module, Optimizer]], store: SeriesStore, run: Run | None) -> None:
         self._store = store
@@ -154,7 +154,7 @@ def track(
         InputError: The names differ, or an optimizer holds none of its model's parameters.
         RunError: The folder cannot be made.
 
-    Example:
+    Examples:
         >>> model = nn.Linear(3, 1)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e-12)
         >>> with track(model, optimizer) as tracker:

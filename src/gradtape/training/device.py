@@ -16,7 +16,7 @@ def resolve_device(name: str = "auto") -> torch.device:
     Raises:
         InputError: No such device, or none on this machine.
 
-    Example:
+    Examples:
         >>> resolve_device("cpu")
         device(type='cpu')
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Transform(ABC):
     """A rule that changes gradients, for use on a tensor, at a node of a model, or on an optimizer.
 
-    A subclass gives two methods: :meth:`gradient`, the rule itself, and :meth:`__call__`, the same rule applied
+    A subclass gives two methods: ``gradient``, the rule itself, and ``__call__``, the same rule applied
     to whatever gradient flows back through a tensor.
     """
 
@@ -108,7 +108,7 @@ def chain(*members: Transform) -> Transform:
     Raises:
         InputError: Nothing to compose, or something that is no transformation.
 
-    Example:
+    Examples:
         >>> from gradtape.transforms import Reverse, Scale
         >>> both = chain(Scale(2.0), Reverse(0.5))
         >>> both

@@ -39,12 +39,12 @@ def _finite(name: str, value: float | Tensor) -> float | Tensor:
 class Scale(Transform):
     """Multiply the gradient by a factor.
 
-    .. math:: \\tilde g = \\text{factor} \\cdot g
+    ``g̃ = factor · g``
 
     Args:
         factor: A finite number or a 0-d tensor.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
         >>> Scale(0.25)(x).sum().backward()
         >>> x.grad
@@ -69,13 +69,13 @@ class Scale(Transform):
 class Reverse(Transform):
     """Reverse the gradient: what is descent for those behind it is ascent for those before it.
 
-    .. math:: \\tilde g = -\\lambda\\, g
+    ``g̃ = -λ g``
 
     Args:
         strength: The factor λ, a finite number or a 0-d tensor; it multiplies the gradient of whatever loss comes
             back, so its meaning is that of λ times the mean where the loss is a mean over samples.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
         >>> Reverse(0.5)(x).sum().backward()
         >>> x.grad
@@ -102,7 +102,7 @@ class Reverse(Transform):
 class Stop(Transform):
     """Stop the gradient: nothing comes back through the tensor.
 
-    Example:
+    Examples:
         >>> x = torch.tensor([1.0, 2.0], requires_grad=True)
         >>> Stop()(x).requires_grad
         False
@@ -121,15 +121,15 @@ class Stop(Transform):
 
 
 def reverse(x: Tensor, strength: float | Tensor = 1.0) -> Tensor:
-    """Return ``x`` with its gradient reversed; the functional twin of :class:`Reverse`."""
+    """Return ``x`` with its gradient reversed; the functional twin of ``Reverse``."""
     return Reverse(strength)(x)
 
 
 def scale(x: Tensor, factor: float | Tensor) -> Tensor:
-    """Return ``x`` with its gradient multiplied by ``factor``; the functional twin of :class:`Scale`."""
+    """Return ``x`` with its gradient multiplied by ``factor``; the functional twin of ``Scale``."""
     return Scale(factor)(x)
 
 
 def stop(x: Tensor) -> Tensor:
-    """Return ``x`` with its gradient stopped; the functional twin of :class:`Stop`."""
+    """Return ``x`` with its gradient stopped; the functional twin of ``Stop``."""
     return Stop()(x)
