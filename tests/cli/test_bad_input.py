@@ -240,7 +240,7 @@ def disk(tmp_path: Path):
 
     yield make
     for path in mounted:
-        subprocess.run(["umount", path], check=True)
+        subprocess.run(["umount", "-l", path], check=True)
 
 
 def test_a_read_only_disk(disk) -> None:

@@ -81,8 +81,10 @@ def written_out(
     return done
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize(("r1", "r2"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.3), (0.5, 0.3)])
+@pytest.mark.parametrize(
+    ("loss", "r1", "r2"),
+    [*((loss, r, r / 2) for loss in LOSSES for r in (0.0, 0.6)), ("hinge", 0.5, 0.0), ("relativistic", 0.0, 0.3)],
+)
 @pytest.mark.parametrize("labelled", [False, True])
 def test_the_step_equals_the_textbook_step(loss: str, r1: float, r2: float, labelled: bool) -> None:
     g, d = pair()

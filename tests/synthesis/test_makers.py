@@ -191,7 +191,7 @@ def test_steer_works_with_models_in_which_not_every_node_lies_on_the_way(real: R
 
 def test_adversarial_samples_approach_the_class_means_and_no_rule_speaks(real: Real) -> None:
     store = SeriesStore(Path(":memory:"))
-    made = MAKERS["adversarial"].make(real, 200, 1, Workplace(steps=250, series=store, player="gan"))
+    made = MAKERS["adversarial"].make(real, 200, 1, Workplace(steps=180, series=store, player="gan"))
     labels = made.targets.argmax(1)
     means = torch.stack([real.images[real.labels == c].mean(0) for c in range(4)])
     drawn = torch.stack([made.images[labels == c].mean(0) for c in range(4)])

@@ -52,7 +52,7 @@ class Recurrent(nn.Module):
 
 def conv_adam_cosine() -> Iterator[object]:
     model = ImageClassifier((1, 8, 8), 10, width=4)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, fused=True)
     return iter((model, optimizer, batches(*digits()), torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)))
 
 
@@ -62,31 +62,33 @@ def zero_initialised_warm_up() -> Iterator[object]:
     for block in blocks:
         nn.init.zeros_(block.down.weight)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), *blocks, nn.LayerNorm(16), nn.Linear(16, 10))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, fused=True)
     warm_up = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / 200))
     return iter((model, optimizer, batches(*digits()), warm_up))
 
 
 def mlp_momentum() -> Iterator[object]:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
-    return iter((model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), batches(*digits()), None))
+    return iter(
+        (model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, fused=True), batches(*digits()), None)
+    )
 
 
 def residual_adamw() -> Iterator[object]:
     blocks = [Residual(16) for _ in range(3)]
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), *blocks, nn.LayerNorm(16), nn.Linear(16, 10))
-    return iter((model, torch.optim.AdamW(model.parameters(), lr=1e-3), batches(*digits()), None))
+    return iter((model, torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True), batches(*digits()), None))
 
 
 def recurrent_adam() -> Iterator[object]:
     model = Recurrent()
-    return iter((model, torch.optim.Adam(model.parameters(), lr=3e-3), batches(*digits()), None))
+    return iter((model, torch.optim.Adam(model.parameters(), lr=3e-3, fused=True), batches(*digits()), None))
 
 
 def frozen_backbone() -> Iterator[object]:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
     model[1].requires_grad_(False)  # still among the optimizer's parameters, as many scripts have it
-    return iter((model, torch.optim.Adam(model.parameters(), lr=3e-3), batches(*digits()), None))
+    return iter((model, torch.optim.Adam(model.parameters(), lr=3e-3, fused=True), batches(*digits()), None))
 
 
 def batch_norm_conv() -> Iterator[object]:
@@ -94,13 +96,15 @@ def batch_norm_conv() -> Iterator[object]:
         nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2), nn.Flatten(),
         nn.Linear(64, 10),
     )  # fmt: skip
-    return iter((model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), batches(*digits()), None))
+    return iter(
+        (model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, fused=True), batches(*digits()), None)
+    )
 
 
 def overfit_few() -> Iterator[object]:
     x, y = digits()
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
-    return iter((model, torch.optim.AdamW(model.parameters(), lr=1e-2), batches(x[:20], y[:20]), None))
+    return iter((model, torch.optim.AdamW(model.parameters(), lr=1e-2, fused=True), batches(x[:20], y[:20]), None))
 
 
 def noisy_regression() -> Iterator[object]:

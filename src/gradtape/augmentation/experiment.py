@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -116,7 +116,7 @@ class Experiment:
             seed = derive(self.settings.seed, "maker", maker, repeat)
             _keep(path, MAKERS[maker].make(real, count, seed, self._workplace(repeat, MAKERS[maker])))
             self._path(repeat, maker, "generator").unlink(missing_ok=True)
-        return _kept(path, self._device)
+        return _kept(self._run.read_arrays(f"{self._folder.name}/{path.name}"), self._device)
 
     def player(self, repeat: int, arm: str) -> str:
         """Return the name under which an arm's training is tracked."""
@@ -216,15 +216,7 @@ def _keep(path: Path, samples: Samples) -> None:
     )
 
 
-def _kept(path: Path, device: torch.device) -> Samples:
-    try:
-        with open(path, "rb") as file, np.load(file) as stored:  # np.load leaves a damaged file open
-            descent = [
-                Descent(**{**one, "parents": tuple(one["parents"])}) for one in json.loads(str(stored["descent"]))
-            ]
-            images = torch.from_numpy(stored["images"]).to(device)
-            return Samples(
-                images, torch.from_numpy(stored["targets"]).to(device), descent, str(stored["model"]) or None
-            )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, zlib.error) as error:
-        raise RunError(f"{path} is damaged", remedy="delete it and continue with --resume") from error
+def _kept(arrays: Mapping[str, npt.NDArray[Any]], device: torch.device) -> Samples:
+    descent = [Descent(**{**one, "parents": tuple(one["parents"])}) for one in json.loads(str(arrays["descent"]))]
+    images, targets = (torch.from_numpy(arrays[name]).to(device) for name in ("images", "targets"))
+    return Samples(images, targets, descent, str(arrays["model"]) or None)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Mapping
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +12,6 @@ import numpy.typing as npt
 from gradtape.augmentation.deliver import PICTURES
 from gradtape.augmentation.experiment import ARMS, BASELINE, SYNTHETIC, TITLES
 from gradtape.augmentation.outcome import points
-from gradtape.errors import RunError
 from gradtape.report import FindingRow, ImageGroup, IntervalRow, Line, Page
 from gradtape.runs import Run
 from gradtape.synthesis import MAKERS
@@ -34,11 +31,7 @@ def render(run: Run) -> str:
         RunError: The run folder holds no result, or a part of it is damaged.
     """
     result = run.read_json("result.json")
-    try:
-        with open(run.path / PICTURES, "rb") as file, np.load(file) as stored:
-            pictures = dict(stored)
-    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
-        raise RunError(f"{run.path / PICTURES} is missing or damaged", remedy="start a new run") from error
+    pictures = run.read_arrays(PICTURES)
     histories = {name: read_history(run.series, name) for name in players(run.series)}
     packages = run.info["packages"]
     data, settings = result["data"], result["settings"]

@@ -41,12 +41,13 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-app.command("augment", short_help="Make synthetic data, train with and without, say whether it helped.")(
-    _stoppable(augment.augment)
-)
-app.command("report", short_help="Make a finished run's report again.")(_stoppable(report.report))
-app.command("runs", short_help="List runs and how they stand.")(_stoppable(runs.runs))
-app.command("doctor", short_help="Look at this machine and try gradtape on it.")(_stoppable(doctor.doctor))
+for _name, _command, _summary in (
+    ("augment", augment.augment, "Make synthetic data, train with and without, say whether it helped."),
+    ("report", report.report, "Make a finished run's report again."),
+    ("runs", runs.runs, "List runs and how they stand."),
+    ("doctor", doctor.doctor, "Look at this machine and try gradtape on it."),
+):
+    app.command(_name, short_help=_summary)(_stoppable(_command))
 
 
 def _version(asked: bool) -> None:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
+import zlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
 
 from gradtape.atomic import folder_atomically, remove_leftovers, write_atomically
 from gradtape.errors import RunError
@@ -135,6 +140,19 @@ class Run:
             RunError: The file is missing or damaged.
         """
         return _load(self.path / name)
+
+    def read_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
+        """Return the arrays of an ``.npz`` file in the folder.
+
+        Raises:
+            RunError: The file is missing or damaged.
+        """
+        try:
+            with open(self.path / name, "rb") as file, np.load(file) as stored:  # np.load leaves a damaged file open
+                return dict(stored)
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
+            remedy = "start a new run" if self.status == "finished" else "delete it and continue with --resume"
+            raise RunError(f"{self.path / name} is missing or damaged", remedy=remedy) from error
 
     def close(self) -> None:
         """Close the series."""

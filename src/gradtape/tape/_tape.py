@@ -164,7 +164,7 @@ class Tape:
         """Move a node's value by gradients of an objective of the output.
 
         At each step the part of the graph below the node runs again from the moved value, and the optimizer takes
-        the gradient of ``objective(output)`` with respect to that value. It descends; through ``gt.Reverse``, it climbs.
+        the gradient of ``objective(output)`` with respect to that value. It descends; through ``gt.Reverse`` it climbs.
 
         Args:
             node: The node to move.
