@@ -134,3 +134,27 @@ def test_a_wrong_name_is_answered_with_the_closest(x: torch.Tensor) -> None:
         tape["conv2d_2"]
     with pytest.raises(TapeError, match="the loss has shape"):
         tape.backward(tape.output)
+
+
+def test_parameters_never_share_a_gradient_tensor() -> None:
+    p, q = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    with gt.Tape() as tape:
+        loss = ((p + q) * 2).sum()
+    tape.backward(loss)
+    assert p.grad.data_ptr() != q.grad.data_ptr()
+    assert p.grad.tolist() == q.grad.tolist() == [2.0] * 3
+
+
+def test_one_tensor_passed_twice_is_one_node() -> None:
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    tape = gt.record(lambda a, b: (a * b).sum(), x, x)
+    assert tape.replay({"input": torch.zeros(2)}).output.item() == 0.0
+    tape.backward(tape.output)
+    assert tape["input"].grad.tolist() == [4.0, 6.0]
+
+
+def test_a_model_may_overwrite_its_input() -> None:
+    x = torch.tensor([[-1.0, 2.0]])
+    tape = gt.record(nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 1)), x)
+    assert x.tolist() == [[-1.0, 2.0]]
+    assert tape["input"].value.tolist() == [[-1.0, 2.0]]

@@ -154,3 +154,88 @@ def test_bad_requests_say_what_to_do(x: torch.Tensor) -> None:
     side = gt.record(lambda x: (x * 2, (x + 1).detach())[0], torch.ones(2))
     with pytest.raises(TapeError, match="does not depend"):
         side.steer("add_1", torch.sum)
+
+
+def test_item_assignment_is_an_operation_like_any_other() -> None:
+    def fill(x: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros(3, 4)
+        h[:, 0] = x[:, 0] * 2
+        return h
+
+    tape = gt.record(fill, torch.ones(3, 4))
+    assert tape.replay({"input": torch.full((3, 4), 100.0)}).output[:, 0].tolist() == [200.0] * 3
+    tape.backward(tape.output.sum())
+    assert tape["input"].grad.sum(0).tolist() == [6.0, 0.0, 0.0, 0.0]
+
+
+def test_an_overwrite_through_a_view_that_nothing_reads_is_noticed_too() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        h = x * 2
+        h[:, 0].mul_(10)
+        return h
+
+    with pytest.raises(TapeError, match="'mul_1' was overwritten"):
+        gt.record(f, torch.ones(3, 4)).replay({"input": torch.zeros(3, 4)})
+
+
+def test_regions_without_gradient_stay_so() -> None:
+    def f(x: torch.Tensor) -> torch.Tensor:
+        h = x * 1.0
+        with torch.no_grad():
+            s = h.clone()
+        return h - 2 * s
+
+    tape = gt.record(f, torch.ones(2))
+    steered = tape.steer("input", torch.sum, steps=1, lr=0.1, optimizer=torch.optim.SGD)
+    assert torch.allclose(steered.value, torch.full((2,), 0.9))  # autograd's gradient is +1, so descent lowers x
+
+
+def test_draws_of_every_kind_of_operation_repeat() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.5, batch_first=True)
+    lstm = nn.LSTM(8, 8, num_layers=2, dropout=0.5, batch_first=True)
+    for model in (layer, lstm):
+        tape = gt.record(model, torch.rand(2, 3, 8))
+        again = tape.replay({"input": lambda value: value})
+        first = tape.output if model is layer else tape.output[0]
+        assert torch.equal(first, again.output if model is layer else again.output[0])
+
+
+def test_a_buffer_that_is_read_and_then_updated_is_replayed_with_the_value_it_had() -> None:
+    class Moving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.ones(2))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = x / self.mean
+            self.mean.mul_(3.0)
+            return y
+
+    model = Moving()
+    tape = gt.record(model, torch.full((2,), 6.0))
+    assert tape.replay({"input": torch.full((2,), 8.0)}).output.tolist() == [8.0, 8.0]
+    assert model.mean.tolist() == [3.0, 3.0]
+
+
+def test_autocast_is_replayed() -> None:
+    model = nn.Linear(4, 4)
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return model(x)
+
+    tape = gt.record(f, torch.rand(2, 4))
+    again = tape.replay({"input": lambda value: value})
+    assert tape.output.dtype == torch.bfloat16
+    assert torch.equal(tape.output, again.output)
+
+
+def test_an_output_that_cannot_be_looked_into_is_refused() -> None:
+    class Opaque:
+        def __init__(self, value: torch.Tensor) -> None:
+            self.value = value
+
+    tape = gt.record(lambda x: Opaque(x * 2), torch.ones(2))
+    with pytest.raises(TapeError, match="no recorded value is found in the output, of type Opaque"):
+        tape.replay({"input": torch.zeros(2)})

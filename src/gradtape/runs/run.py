@@ -120,7 +120,11 @@ class Run:
             remove_leftovers(target)
         run = cls(target, info, read_only=not resume)
         if resume:
-            run._update(status="running", process=os.getpid())
+            try:
+                run._update(status="running", process=os.getpid())
+            except BaseException:
+                run.close()
+                raise
         return run
 
     @property

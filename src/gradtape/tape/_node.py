@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
@@ -63,16 +64,20 @@ class Call:
         function: The torch function.
         arguments: Its arguments, flat, with a ``Ref`` in place of a node's value.
         rebuild: Makes ``(args, kwargs)`` of the flat arguments.
-        random_state: The random state before the operation, where it draws.
         in_place: Whether it overwrites one of its arguments.
+        with_grad: Whether gradients were on.
+        autocast: Device type and type of an autocast region that it ran in.
+        random_state: The random state before the operation, where it drew.
         results: Positions of the nodes that it returned.
     """
 
     function: Callable[..., Any]
     arguments: list[Any]
     rebuild: Callable[[list[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
-    random_state: Tensor | None
     in_place: bool
+    with_grad: bool
+    autocast: tuple[str, torch.dtype] | None
+    random_state: Tensor | None = None
     results: list[int] = field(default_factory=list)
 
     def reads(self) -> list[int]:

@@ -18,8 +18,6 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from gradtape.tape._node import Call, Node, Ref
 
-_RANDOM_WORDS = ("dropout", "rand", "bernoulli", "multinomial", "poisson", "gumbel", "rrelu", "scaled_dot_product")
-_RANDOM_NAMES = {"normal", "normal_", "exponential_", "uniform_", "geometric_", "cauchy_", "log_normal_"}
 _IN_PLACE_NAMES = {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "imatmul"}
 _READ_ONLY_NAMES = {"grad", "requires_grad_", "retain_grad"}
 _BUFFERED = {"batch_norm", "instance_norm"}  # they update running statistics, and their name does not say so
@@ -34,7 +32,6 @@ class Recorder(TorchFunctionMode):
         self.nodes: list[Node] = []
         self.names: dict[str, Node] = {}
         self.leaves: dict[int, Tensor] = {}
-        self.aliased: Node | None = None
         self._positions: dict[int, int] = {}
         self._tensors: list[Tensor] = []  # the tensor of each node, kept alive so that no id is given twice
         self._versions: dict[int, int] = {}
@@ -53,6 +50,14 @@ class Recorder(TorchFunctionMode):
         position = self._positions.get(id(tensor))
         return None if position is None else self.nodes[position]
 
+    def overwritten(self) -> Node | None:
+        """Return a node whose value was changed other than by an operation on it, as through a view of its memory."""
+        for node, tensor in zip(self.nodes, self._tensors, strict=True):
+            latest = self._positions[id(tensor)] == node.position
+            if node.op == "overwritten" or (latest and self._versions[id(tensor)] != _version(tensor)):
+                return node
+        return None
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -70,17 +75,23 @@ class Recorder(TorchFunctionMode):
             arguments = [a.clone() if isinstance(a, Tensor) and not a.requires_grad else a for a in arguments]
         in_place = op.endswith("_") or op in _IN_PLACE_NAMES or bool(kwargs.get("inplace")) or "out" in kwargs
         if in_place and op not in _READ_ONLY_NAMES:
-            self._keep_values(tensors)
+            self._keep_values(tensors[:1])
+        if op == "setitem":
+            func = _set_item
         call = Call(
             func,
             arguments,
             lambda leaves: tree_unflatten(leaves, spec),
-            _random_state(op, kwargs),
-            in_place or op in _BUFFERED,
+            in_place=in_place or op in _BUFFERED,
+            with_grad=torch.is_grad_enabled(),
+            autocast=_autocast(),
         )
+        before = torch.get_rng_state()
 
         output = func(*args, **kwargs)
 
+        if not torch.equal(before, torch.get_rng_state()):
+            call.random_state = before
         if op not in _READ_ONLY_NAMES:
             parents = tuple(dict.fromkeys(self.nodes[position] for position in call.reads()))
             for result in tree_leaves(output):
@@ -88,7 +99,7 @@ class Recorder(TorchFunctionMode):
                     self._counts[op] += 1
                     node = self._append(result, op, f"{op}_{self._counts[op]}", call, parents)
                     call.results.append(node.position)
-        return output
+        return None if op == "setitem" else output
 
     @contextmanager
     def naming(self, model: nn.Module) -> Iterator[None]:
@@ -141,7 +152,7 @@ class Recorder(TorchFunctionMode):
             if not isinstance(tensor, nn.Parameter) and id(tensor) not in self._ignored:
                 self.add_input(tensor)
         elif self._versions[id(tensor)] != _version(tensor):  # overwritten through a view or another name of it
-            self.aliased = self._append(tensor, "overwritten", f"{node.name}:overwritten", None, (node,))
+            self._append(tensor, "overwritten", f"{node.name}:overwritten", None, (node,))
 
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
         edge = get_gradient_edge(value) if value.requires_grad else None
@@ -174,11 +185,29 @@ class Recorder(TorchFunctionMode):
         return twin
 
     def _keep_values(self, tensors: list[Tensor]) -> None:
-        """Copy the values that an operation is about to overwrite, views of the same memory included."""
-        memory = {tensor.untyped_storage().data_ptr() for tensor in tensors[:1]}
-        for node in self.nodes:
-            if node.value.untyped_storage().data_ptr() in memory:
-                node.value = node.value.detach().clone()
+        """Copy the values that an operation is about to overwrite, where a node or an earlier call holds them."""
+        for tensor in tensors:
+            memory = tensor.untyped_storage().data_ptr()
+            for node in self.nodes:
+                if node.value.untyped_storage().data_ptr() == memory:
+                    node.value = node.value.detach().clone()
+            for call in {id(node.call): node.call for node in self.nodes if node.call is not None}.values():
+                held = [argument is tensor for argument in call.arguments]
+                if any(held):
+                    kept = tensor.detach().clone()
+                    call.arguments = [kept if hit else a for hit, a in zip(held, call.arguments, strict=True)]
+
+
+def _set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
+    tensor[index] = value
+    return tensor
+
+
+def _autocast() -> tuple[str, torch.dtype] | None:
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            return device, torch.get_autocast_dtype(device)
+    return None
 
 
 def _operation(func: Callable[..., Any]) -> str:
@@ -186,13 +215,6 @@ def _operation(func: Callable[..., Any]) -> str:
     if name == "__get__":
         name = getattr(getattr(func, "__self__", None), "__name__", name)
     return name.strip("_") if name.startswith("__") else name
-
-
-def _random_state(op: str, kwargs: dict[str, Any]) -> Tensor | None:
-    draws = op in _RANDOM_NAMES or any(word in op for word in _RANDOM_WORDS)
-    if not draws or kwargs.get("training") is False:
-        return None
-    return torch.get_rng_state()
 
 
 def _version(tensor: Tensor) -> int:

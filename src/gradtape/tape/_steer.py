@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -41,6 +42,8 @@ def steer(
     if steps < 1 or not lr > 0:
         raise InputError(f"steps is {steps} and lr {lr}", remedy="give at least 1 step and a step size above 0")
     size = start.detach().square().mean().sqrt().item() or 1.0
+    if not math.isfinite(size):
+        raise InputError("the node's value is not finite", remedy="look at what the model does to this input first")
     value = start.detach().clone().requires_grad_()
     updater = optimizer([value], lr=lr * size)
     path, objectives = [value.detach().clone()], []

@@ -123,16 +123,20 @@ class Tape:
         edges = [*nodes.values(), *map(get_gradient_edge, leaves)]
         keep = retain_graph or create_graph
         grads = torch.autograd.grad(loss, edges, retain_graph=keep, create_graph=create_graph, allow_unused=True)
-        holders: list[Node | Tensor] = [*(self.nodes[position] for position in nodes), *leaves]
-        for holder, grad in zip(holders, grads, strict=True):
+        for position, grad in zip(nodes, grads, strict=False):
+            node = self.nodes[position]
             if grad is not None:
-                holder.grad = grad if holder.grad is None else holder.grad + grad
+                node.grad = grad if node.grad is None else node.grad + grad
+        for leaf, grad in zip(leaves, grads[len(nodes) :], strict=True):
+            if grad is not None:  # a copy: autograd may hand out one tensor twice, and clipping changes it in place
+                leaf.grad = grad.clone() if leaf.grad is None else leaf.grad + grad
 
     def replay(self, edits: Mapping[str | int, Edit]) -> Tape:
         """Run again what depends on the edited nodes, and nothing else.
 
-        Random operations repeat their draws, batch norm starts from the statistics of the recorded run, and the
-        model's buffers are left alone.
+        Operations run in the surroundings they were recorded in: random draws repeat (on the CPU), no-grad and autocast
+        regions stay so, batch norm starts from the statistics of the recorded run, and the model's buffers are left
+        alone. The model's parameters are read as they are now.
 
         Args:
             edits: Node -> new value, of the node's shape, or a function of the old value.
@@ -145,6 +149,7 @@ class Tape:
         """
         values = {self[key].position: self._edited(self[key], edit) for key, edit in edits.items()}
         self._run(self._downstream(values), values)
+        self._output_positions()
         tape = Tape()
         tape._recorder = self._recorder.copy(values)
         tape._output = tree_map(lambda leaf: self._swapped(leaf, values), self.output)
@@ -230,7 +235,7 @@ class Tape:
         start = self[key].position
         calls = [call for call in self._downstream({start}) if until is None or min(call.results) <= until]
         reached = {position for call in calls for position in call.results}
-        positions = {self._position(leaf) for leaf in tree_flatten(self.output)[0]} if until is None else {until}
+        positions = self._output_positions() if until is None else {until}
         if start not in positions and not positions & reached:
             what = "the output" if until is None else f"node {self[until].name!r}"
             raise TapeError(f"{what} does not depend on node {self[key].name!r}", remedy="use a node on the way to it")
@@ -244,6 +249,16 @@ class Tape:
 
         return run
 
+    def _output_positions(self) -> set[int]:
+        """Return the positions of the nodes that the output consists of."""
+        positions = {self._position(leaf) for leaf in tree_flatten(self.output)[0]} - {None}
+        if not positions:
+            raise TapeError(
+                f"no recorded value is found in the output, of type {type(self.output).__name__}",
+                remedy="return tensors, or lists, tuples and dicts of them",
+            )
+        return {position for position in positions if position is not None}
+
     def _position(self, leaf: Any) -> int | None:
         node = self._recorder.node_of(leaf) if isinstance(leaf, Tensor) else None
         return None if node is None else node.position
@@ -254,8 +269,9 @@ class Tape:
 
     def _downstream(self, positions: Iterable[int]) -> list[Call]:
         """Return the calls that depend on the nodes at ``positions``, in order."""
-        if self._recorder.aliased is not None:
-            name = self._recorder.aliased.parents[0].name
+        overwritten = self._recorder.overwritten()
+        if overwritten is not None:
+            name = overwritten.name.removesuffix(":overwritten")
             raise TapeError(
                 f"node {name!r} was overwritten in place through a view or another name of its memory",
                 remedy="write that line without the in-place operation to replay, steer or invert",
@@ -274,12 +290,15 @@ class Tape:
         for call in calls:
             flat = [self._argument(argument, values, call.in_place) for argument in call.arguments]
             args, kwargs = call.rebuild(flat)
-            if call.random_state is None:
-                output = call.function(*args, **kwargs)
-            else:
-                with torch.random.fork_rng():
+            with ExitStack() as ambient:  # the surroundings that the operation was recorded in
+                if not call.with_grad:
+                    ambient.enter_context(torch.no_grad())
+                if call.autocast is not None:
+                    ambient.enter_context(torch.autocast(*call.autocast))
+                if call.random_state is not None:
+                    ambient.enter_context(torch.random.fork_rng())
                     torch.set_rng_state(call.random_state)
-                    output = call.function(*args, **kwargs)
+                output = call.function(*args, **kwargs)
             results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
             for position, result in zip(call.results, results, strict=True):
                 values.setdefault(position, result)
@@ -308,7 +327,7 @@ class Tape:
 def record(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
     """Run ``model(*args, **kwargs)`` and keep every intermediate result.
 
-    Floating-point inputs are recorded as leaves that take a gradient, so that ``tape["input"].grad`` exists.
+    Floating-point inputs are recorded as copies that take a gradient, so that ``tape["input"].grad`` exists.
 
     Args:
         model: A module, whose submodules' paths name the nodes, or any function of tensors.
@@ -342,6 +361,7 @@ def _fresh(leaf: Any, recorder: Recorder, name: str) -> Any:
     if not isinstance(leaf, Tensor):
         return leaf
     if leaf.is_floating_point() and torch.is_grad_enabled() and not leaf.requires_grad:
-        leaf = leaf.detach().requires_grad_()
-    recorder.add_input(leaf, name)
+        leaf = leaf.detach().requires_grad_().clone()  # no leaf of autograd's, so that a model may overwrite it
+    if recorder.node_of(leaf) is None:
+        recorder.add_input(leaf, name)
     return leaf
