@@ -16,13 +16,13 @@ help:
 
 # uv where it can be had (several times faster), pip otherwise. uv does not read pip's settings, so the folder of local wheels is passed on.
 define install
-	@if $(BIN)/python -m uv --version >/dev/null 2>&1; then \
-	  links="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
-	  if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; fi; \
-	  $(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.$(1)'; \
-	else \
-	  $(BIN)/python -m pip install --quiet -c constraints.txt -e '.$(1)'; \
-	fi
+	@setting() { $(BIN)/python -m pip config get "global.$$1" 2>/dev/null || true; }; \
+	links="$${PIP_FIND_LINKS:-$$(setting find-links)}"; \
+	if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; fi; \
+	cert="$${SSL_CERT_FILE:-$${PIP_CERT:-$$(setting cert)}}"; \
+	if [ -n "$$cert" ]; then export SSL_CERT_FILE="$$cert"; fi; \
+	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.$(1)' \
+	  || { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet -c constraints.txt -e '.$(1)'; }
 	@touch $@
 endef
 

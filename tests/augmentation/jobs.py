@@ -7,7 +7,9 @@ import functools
 import hashlib
 import io
 import json
+import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -48,6 +50,12 @@ def gradtape(*arguments: object) -> Said:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = _run([str(argument) for argument in arguments])
     return Said(code, out.getvalue(), err.getvalue())
+
+
+def environment(base: Path) -> dict[str, str]:
+    """The environment of a child process; where compiled modules are not kept, the children share theirs."""
+    shared = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(base / "compiled")}
+    return {**os.environ, "OMP_NUM_THREADS": "1", **(shared if sys.dont_write_bytecode else {})}
 
 
 def small_arrays() -> tuple[np.ndarray, np.ndarray]:

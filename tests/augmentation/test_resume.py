@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import gradtape as gt
@@ -126,9 +126,8 @@ def child(base: Path, run: Path, *more: str) -> subprocess.Popen[str]:
     """The real program as a process of its own."""
     program = [sys.executable, "-c", "from gradtape.cli.app import main; main()"]
     arguments = ["augment", str(jobs.small_npz(base)), "--run", str(run), *jobs.OPTIONS, *more]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [*program, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*program, *arguments], env=jobs.environment(base), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -179,25 +178,29 @@ def test_ctrl_c_and_then_a_kill_of_the_real_program(base: Path, finished: Path, 
     alike(run, finished)
 
 
-def test_other_settings_or_other_data_are_refused_and_change_nothing(base: Path, ready: Path) -> None:
+def test_other_settings_or_other_data_are_refused_and_change_nothing(base: Path, ready: Path, tmp_path: Path) -> None:
     before = tree(ready)
     npz = jobs.small_npz(base)
     with pytest.raises(RunError, match=r"was started with other settings \(added, seed\): give the same, or start"):
         gt.augment(npz, run=ready, resume=True, **{**SETTINGS, "added": 3, "seed": 9})
     images, labels = jobs.small_arrays()
-    images[0, 0, 0] ^= 1
-    for X, y in ((images, labels), (jobs.small_arrays()[0], labels[::-1])):
+    changed = images.copy()
+    changed[0, 0, 0] ^= 1
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / npz.name  # of the same name, with one bit or labels that differ
+    for X, y in ((changed, labels), (images, labels[::-1])):
+        np.savez(other, images=X, labels=y)
         with pytest.raises(RunError, match=r"was started with other settings \(data\)"):
-            gt.augment(X, y, run=ready, resume=True, **SETTINGS)
+            gt.augment(other, run=ready, resume=True, **SETTINGS)
     assert tree(ready) == before
-    assert list_runs(ready.parent)[0].status == "interrupted"
+    assert {run.path.name: run.status for run in list_runs(tmp_path)}["ready"] == "interrupted"
 
 
 def test_finished_absent_and_unnamed_runs_are_refused(base: Path, finished: Path, tmp_path: Path) -> None:
     before, npz = tree(finished), jobs.small_npz(base)
     with pytest.raises(RunError, match="is finished: see it with: gradtape report"):
         gt.augment(npz, run=finished, resume=True, **SETTINGS)
-    with pytest.raises(RunError, match=r"exists and is not empty: choose another folder with --run, or see it with"):
+    with pytest.raises(RunError, match=r"exists and is not empty: choose another folder, or remove the run"):
         gt.augment(npz, run=finished, **SETTINGS)
     with pytest.raises(RunError, match="there is no run folder"):
         gt.augment(npz, run=tmp_path / "never", resume=True, **SETTINGS)

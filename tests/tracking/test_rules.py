@@ -119,7 +119,8 @@ def test_nonfinite_names_the_first_step_and_the_parameter_nearest_the_output() -
 @pytest.mark.parametrize("ratio", [0.0, 1.1e-7])
 def test_stalled_needs_every_layer(ratio: float) -> None:
     assert only(stalled(history(update_ratio=np.full((100, 6), ratio)))).since_step == 0
-    assert stalled(history(update_ratio=column(1.3e-7, 5, rest=ratio))) == []
+    assert stalled(history(update_ratio=column(1.3e-7, 4, rest=ratio))) == []
+    assert only(stalled(history(update_ratio=column(1.3e-7, 5, rest=ratio)))).since_step == 0  # a bias that began at 0
     late = np.where(np.arange(100) < 70, 1e-3, ratio)[:, None] * np.ones((1, 6))
     assert only(stalled(history(update_ratio=late))).since_step == 70
     assert stalled(history(update_ratio=np.where(np.arange(100) < 81, 1e-3, ratio)[:, None] * np.ones((1, 6)))) == []
@@ -178,3 +179,11 @@ def test_findings_of_all_players_come_in_the_order_in_which_they_began() -> None
     early = history(grad_norm=growing(1e3, 20))._replace(player="early")
     assert [(f.player, f.since_step) for f in judge([late, early])] == [("early", 20), ("late", 70)]
     assert len(RULES) == len({rule.__name__ for rule in RULES}) == 4
+
+
+def test_a_single_peak_is_an_explosion_if_it_is_high_enough() -> None:
+    norms = np.ones((100, 6))
+    norms[40] = 9.9e3
+    assert exploding(history(grad_norm=norms)) == []
+    norms[40] = 1.01e4
+    assert only(exploding(history(grad_norm=norms))).since_step == 40

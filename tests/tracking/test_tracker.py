@@ -175,3 +175,34 @@ def test_errors_name_what_is_wrong_and_leave_no_folder(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="exists and is not empty"):
         gt.track(model, optimizer, tmp_path / "full")
     assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_steps_with_a_closure_are_read_at_its_first_call() -> None:
+    weight = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(weight.weight, 2.0)
+    optimizer = torch.optim.LBFGS(weight.parameters(), lr=0.5, max_iter=4)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = (weight(torch.ones(1, 1)) - 1).square().sum()
+        loss.backward()
+        return loss
+
+    store = SeriesStore(Path(":memory:"))
+    with gt.track(weight, optimizer, store):
+        optimizer.step(closure)
+    row = dict(
+        zip(*(lambda series: (series.columns, series.values[0].tolist()))(store.read("model/gradients")), strict=True)
+    )
+    assert row["weight / grad_norm"] == 2.0  # d/dw (w - 1)^2 at w = 2
+    assert row["weight / weight_norm"] == 2.0
+    assert row["weight / update_ratio"] == pytest.approx(abs(weight.weight.item() - 2.0) / 2.0, rel=1e-5)
+
+
+def test_log_takes_one_number() -> None:
+    model = nn.Linear(1, 1)
+    with (
+        gt.track(model, torch.optim.SGD(model.parameters(), lr=0.1)) as tracker,
+        pytest.raises(InputError, match="'loss' has shape"),
+    ):
+        tracker.log("loss", torch.ones(2))

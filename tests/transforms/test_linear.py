@@ -92,3 +92,22 @@ def test_bad_strengths_are_refused() -> None:
         gt.chain()
     with pytest.raises(InputError, match="no submodule 'x'"):
         gt.Reverse().at(nn.Sequential(nn.Linear(1, 1)), "x")
+
+
+def test_on_an_optimizer_that_takes_a_closure_the_closures_gradients_are_changed() -> None:
+    for step in (lambda o, c: o.step(c), lambda o, c: o.step(closure=c)):
+        weight = nn.Parameter(torch.tensor([1.0]))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+
+        def closure(weight: nn.Parameter = weight, optimizer: torch.optim.Optimizer = optimizer) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = (weight * 3).sum()
+            loss.backward()
+            return loss
+
+        gt.Reverse().on(optimizer)
+        assert step(optimizer, closure).item() == pytest.approx(3.0)
+        assert weight.item() == pytest.approx(1.3)
+        gt.Stop().on(optimizer)
+        step(optimizer, closure)
+        assert weight.item() == pytest.approx(1.3)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from safetensors.torch import save
 
 from gradtape.atomic import write_atomically
-from gradtape.augmentation.experiment import BASELINE, MIX, SYNTHETIC, Experiment
+from gradtape.augmentation.experiment import BASELINE, MIX, SYNTHETIC, Experiment, plain_weights
 from gradtape.data import write_image_folder, write_npz
 from gradtape.evidence import Lineage, write_lineage
 from gradtape.runs import Run
@@ -79,7 +79,6 @@ def deliver(experiment: Experiment, run: Run, best: str, chosen: str) -> dict[st
 
 def _write_model(experiment: Experiment, run: Run, chosen: str) -> None:
     model = experiment.model(0, chosen)
-    weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     about = {
         "network": type(model).__name__,
         "classes": experiment.data.classes,
@@ -87,7 +86,7 @@ def _write_model(experiment: Experiment, run: Run, chosen: str) -> None:
         "arm": chosen,
     }
     # one entry alone: safetensors writes several in an order that differs from save to save
-    write_atomically(run.path / MODEL, save(weights, {"gradtape": json.dumps(about, sort_keys=True)}))
+    write_atomically(run.path / MODEL, save(plain_weights(model), {"gradtape": json.dumps(about, sort_keys=True)}))
 
 
 def _pictures(experiment: Experiment) -> dict[str, npt.NDArray[Any]]:

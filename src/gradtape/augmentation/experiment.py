@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gradtape.atomic import write_atomically
 from gradtape.augmentation.settings import AugmentSettings
 from gradtape.data import ImageSet, Split, draw, write_npz
-from gradtape.errors import RunError
+from gradtape.errors import InputError, RunError
 from gradtape.runs import Run
 from gradtape.seeding import derive
 from gradtape.synthesis import MAKERS, Maker, Real, Samples, Workplace
@@ -72,6 +72,7 @@ class Experiment:
         self._new_model = new_model
         self._device = device
         self._progress = progress
+        self._last: nn.Module | None = None
         self._folder = run.path / "checkpoints"
         self._folder.mkdir(exist_ok=True)
         rows = np.random.default_rng(derive(settings.seed, "validation")).permutation(split.validation)
@@ -145,7 +146,7 @@ class Experiment:
             checkpoint=Checkpoint(part),
             progress=self._progress,
         )
-        weights = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
+        weights = plain_weights(model)
         write_atomically(self._path(repeat, arm, "safetensors"), save(weights))
         accuracy = float((predict(model, self._validation[0]) == self._validation[1]).double().mean())
         write_atomically(self._folder / "done.json", json.dumps({**done, f"{repeat}/{arm}": accuracy}))
@@ -182,7 +183,13 @@ class Experiment:
     def _fresh_model(self, repeat: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(self.settings.seed, "weights", repeat))
-            return self._new_model().to(self._device)
+            model = self._new_model()
+            if model is self._last:
+                raise InputError(
+                    "the model function returned the same network twice", remedy="make a new network at every call"
+                )
+            self._last = model
+            return model.to(self._device)
 
     def _tensors(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         images = torch.from_numpy(self.data.images[rows]).to(self._device)
@@ -203,6 +210,39 @@ class Experiment:
         except ValueError as error:
             raise RunError(f"{path} is damaged", remedy="start a new run") from error
         return done
+
+
+def plain_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Return a model's weights and buffers on the CPU, none sharing memory with another, as a file holds them."""
+    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+
+
+def check_model(make: Callable[[], nn.Module], data: ImageSet) -> nn.Module:
+    """Return a model made to try it, after seeing that it classifies these images.
+
+    Raises:
+        InputError: It is no module, has nothing to train, cannot take the images, or gives no logits of the classes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model: Any = make()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"the model function returned a {type(model).__name__}", remedy="return a torch.nn.Module")
+        images, classes = torch.from_numpy(data.images[:2]), len(data.classes)
+        try:
+            with torch.no_grad():
+                logits = model.eval()(images)
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the model cannot take images of shape {tuple(images.shape)} and type float32 ({reason})",
+                remedy="make one for this shape",
+            ) from error
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("the model has no parameter to train", remedy="make one that has")
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes) or logits.dtype != torch.float32:
+        what = f"{tuple(logits.shape)} {logits.dtype}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"the model returns {what} for two images", remedy=f"return float32 logits (2, {classes})")
+    return model
 
 
 def _keep(path: Path, samples: Samples) -> None:

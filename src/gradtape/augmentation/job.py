@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ from torch import nn
 
 from gradtape.atomic import write_atomically
 from gradtape.augmentation.deliver import deliver
-from gradtape.augmentation.experiment import ARMS, Experiment
+from gradtape.augmentation.experiment import ARMS, Experiment, check_model
 from gradtape.augmentation.outcome import measure, weigh
 from gradtape.augmentation.page import render
 from gradtape.augmentation.settings import AugmentSettings
@@ -67,6 +68,9 @@ class AugmentResult(NamedTuple):
     report: Path
     run: Path
     details: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"AugmentResult(helped={self.helped!r}, run={str(self.run)!r})\n{self.sentence}"
 
 
 def augment(
@@ -129,9 +133,10 @@ def augment(
         return ImageClassifier((channels, height, width), len(data.classes))
 
     new_model = model or default_model
+    network = hashlib.sha256(str(check_model(new_model, data)).encode()).hexdigest()
     with ExitStack() as stack:
         stack.enter_context(single_thread())
-        job = stack.enter_context(_open_run(run, resume, data, asked))
+        job = stack.enter_context(_open_run(run, resume, data, network, asked))
         total = Experiment.work(asked)
         shown: Progress = stack.enter_context(RichProgress.show(total)) if progress else Silent()
         experiment = Experiment(data, parts, asked, job, new_model, target, shown)
@@ -163,9 +168,15 @@ def _data(X: Any, y: Any, data_dir: str | os.PathLike[str] | None) -> ImageSet:
     return from_arrays(X, y)
 
 
-def _open_run(run: str | os.PathLike[str] | None, resume: bool, data: ImageSet, asked: AugmentSettings) -> Run:
+def _open_run(
+    run: str | os.PathLike[str] | None, resume: bool, data: ImageSet, network: str, asked: AugmentSettings
+) -> Run:
     images = hash_arrays({"images": data.images, "labels": data.labels})
-    settings = {"data": {"name": data.name, "classes": list(data.classes), "sha256": images}, **asdict(asked)}
+    settings = {
+        "data": {"name": data.name, "classes": list(data.classes), "sha256": images},
+        "network": network,
+        **asdict(asked),
+    }
     if not resume:
         path = next_path("runs", f"augment-{data.name}") if run is None else run
         return Run.create(path, command="augment", settings=settings)
@@ -186,8 +197,16 @@ def _about(data: ImageSet, experiment: Experiment) -> dict[str, Any]:
         "pool": len(experiment.split.pool),
         "validation": len(experiment.validation),
         "test": len(experiment.split.test),
+        "copies_in_test": _copies(data, experiment),
         "redrawn": len(experiment.split.pool) > len(experiment.rows(0)),
     }
+
+
+def _copies(data: ImageSet, experiment: Experiment) -> int:
+    """Return how many test images are exact copies of an image outside the test set."""
+    digests = np.array([hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in data.images])
+    outside = np.concatenate([experiment.split.pool, experiment.split.validation])
+    return int(np.isin(digests[experiment.split.test], digests[outside]).sum())
 
 
 def _result(path: Path, result: dict[str, Any], model: nn.Module) -> AugmentResult:

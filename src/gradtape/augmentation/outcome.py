@@ -165,8 +165,15 @@ def _advice(chosen: str, comparison: Comparison) -> str:
         return f"Validation chose to add nothing: train on the real images alone, {mean.mean:.1%} on test."
     arm = comparison.arm(chosen)
     assert arm.gain is not None
-    claim = {"yes": "a gain", "hurts": "a loss"}.get(comparison.claim().helps, "no gain that can be told from chance")
-    return f"Validation chose {chosen} ({TITLES[chosen]}): {arm.mean.mean:.1%} on test; {claim}, {_figures(arm.gain)}."
+    claim, advice = {
+        "yes": ("a gain", f"Train with {chosen}"),
+        "hurts": ("a loss", "Train on the real images alone"),
+    }.get(
+        comparison.claim().helps,
+        ("no gain that can be told from chance", "Train on the real images alone, or ask again with more --repeats"),
+    )
+    found = f"Validation chose {chosen} ({TITLES[chosen]}): {arm.mean.mean:.1%} on test; {claim}, {_figures(arm.gain)}."
+    return f"{found} {advice}."
 
 
 def _figures(gain: Interval) -> str:

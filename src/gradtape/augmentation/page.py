@@ -12,6 +12,7 @@ import numpy.typing as npt
 from gradtape.augmentation.deliver import PICTURES
 from gradtape.augmentation.experiment import ARMS, BASELINE, SYNTHETIC, TITLES
 from gradtape.augmentation.outcome import points
+from gradtape.errors import RunError
 from gradtape.report import FindingRow, ImageGroup, IntervalRow, Line, Page
 from gradtape.runs import Run
 from gradtape.synthesis import MAKERS
@@ -31,6 +32,14 @@ def render(run: Run) -> str:
         RunError: The run folder holds no result, or a part of it is damaged.
     """
     result = run.read_json("result.json")
+    try:
+        return _page(run, result)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        what = f"{run.path / 'result.json'} is damaged (it lacks what the report shows)"
+        raise RunError(what, remedy="start a new run") from error
+
+
+def _page(run: Run, result: _Result) -> str:
     pictures = run.read_arrays(PICTURES)
     histories = {name: read_history(run.series, name) for name in players(run.series)}
     packages = run.info["packages"]
@@ -168,11 +177,16 @@ def _evidence(page: Page, result: _Result) -> None:
         [*columns, *makers],
         rows,
         numeric=range(1, 2 + len(makers)),
-        caption="Read each figure beside what fresh real images score at the same n. Precision: synthetic samples that "
+        caption="Half of the fresh images are the reference, the other half stand where synthetic images stand, at the "
+        "same n: read each figure beside theirs. Precision: synthetic samples that "
         "look real. Recall and coverage: how much of the real variety is there. Closer than real: the chance that a "
         "synthetic image lies nearer to a training image than a fresh real one does; .5 is no nearer.",
     )
-    section.text("\n\n".join(f"**{name}.** {maker['nearness_sentence']}" for name, maker in makers.items()))
+    section.text(
+        "\n\n".join(
+            f"**{name}.** {_agreed(maker, ceiling)}{maker['nearness_sentence']}" for name, maker in makers.items()
+        )
+    )
     lines = [_density(name, maker["nearness"], "synthetic") for name, maker in makers.items()]
     section.lines(
         [*lines, _density("fresh real", next(iter(makers.values()))["nearness"], "control")],
@@ -245,7 +259,7 @@ def _protocol(page: Page, result: _Result) -> None:
         f"was made. {drawn} Within a repeat all arms share the real images and the initial weights, "
         f"train {settings['steps']:,} steps of 64 images, and get {settings['added']} added images per real one. The "
         "choice among arms used validation accuracy alone; then the test set was opened, once, for every arm. "
-        f"The evidence uses images of the {result['evidence']['fresh_from']} that no maker saw.\n\n"
+        f"The evidence uses images of the {result['evidence']['fresh_from']} that no maker saw. {_copies(data)}\n\n"
         f"Delivered: {outputs['synthetic']['n']:,} images by **{outputs['synthetic']['maker']}** in "
         f"`{outputs['synthetic']['folder']}/` and `{outputs['synthetic']['array']}`, one line of lineage for each in "
         f"`{outputs['synthetic']['lineage']}` (parents, node, objective, seed, model hash), and the classifier of "
@@ -253,6 +267,22 @@ def _protocol(page: Page, result: _Result) -> None:
     )
     section.details("Settings", [(name, value) for name, value in settings.items()])
     section.details("SHA-256 of what was written", list(outputs["sha256"].items()))
+
+
+def _agreed(maker: _Result, ceiling: _Result | None) -> str:
+    """Say how many of a maker's labels the judge agrees with, beside how many of fresh real images."""
+    if maker["agreement"] is None or ceiling is None:
+        return ""
+    found = maker["agreement"]["all"]
+    below = " Some of its labels are wrong." if found["high"] < ceiling["low"] else ""
+    return f"A judge agrees with {found['mean']:.0%} of its labels, with {ceiling['mean']:.0%} of real ones.{below} "
+
+
+def _copies(data: _Result) -> str:
+    copies = data["copies_in_test"]
+    if not copies:
+        return "No test image is a copy of one outside the test set."
+    return f"**{copies:,} test images are exact copies of images outside the test set**: remove them and run again."
 
 
 def _agreement(maker: _Result, name: str) -> float | None:

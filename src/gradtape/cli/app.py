@@ -79,8 +79,7 @@ def _run(arguments: list[str] | None) -> int:
     except GradtapeError as error:
         return _complain(str(error), error)
     except _UsageError as error:
-        error.show()
-        return 2
+        return _complain(f"{error.format_message().rstrip('.')}: see gradtape --help", error)
     except (_Stopped, typer.Abort, KeyboardInterrupt) as error:
         typer.echo("stopped", err=True)
         _next_step(error.__cause__ or error)

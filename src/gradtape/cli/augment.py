@@ -42,6 +42,7 @@ def augment(
     Writes a run folder with the synthetic images, their lineage, the trained model, every figure and report.html.
     """
     from gradtape.augmentation import augment as job
+    from gradtape.augmentation import points
     from gradtape.cli._show import print_json, print_table
 
     result = job(
@@ -70,8 +71,8 @@ def augment(
                 row["kind"],
                 f"{100 * row['validation']:.1f}",
                 f"{100 * row['test']:.1f}",
-                "" if row["gain"] is None else f"{row['gain']:+.1f}",
-                "" if row["gain"] is None else f"{row['low']:+.1f} to {row['high']:+.1f}",
+                "" if row["gain"] is None else points(row["gain"]),
+                "" if row["gain"] is None else f"{points(row['low'])} to {points(row['high'])}",
             ]
             for row in result.table
         ],

@@ -27,4 +27,6 @@ def runs(
         ["run", "command", "status", "started (UTC)", "note"],
         [[str(r.path), r.command, r.status, r.started.replace("T", " ")[:16], r.note] for r in found],
     )
-    typer.echo(f"see one with: gradtape report {found[-1].path}")
+    reports = [run.path for run in found if run.command == "augment" and run.status == "finished"]
+    if reports:
+        typer.echo(f"see one with: gradtape report {reports[-1]}")

@@ -36,6 +36,8 @@ def list_runs(folder: str | os.PathLike[str]) -> list[RunSummary]:
         RunError: The folder does not exist.
     """
     base = Path(folder)
+    if base.exists() and not base.is_dir():
+        raise RunError(f"{base} is a file, not a folder of runs", remedy="name the folder that holds the runs")
     if not base.is_dir():
         raise RunError(f"there is no folder {base}", remedy="make a run first: gradtape augment digits")
     return [_summary(path) for path in sorted(base.iterdir()) if path.is_dir() and not path.name.startswith(".")]

@@ -72,6 +72,10 @@ class Tape:
             raise TapeError("the tape is empty", remedy="run something that computes with tensors inside it")
         return self.nodes[-1].value
 
+    def __repr__(self) -> str:
+        names = [node.name for node in self.nodes[:6]] + ["..."] * (len(self) > 6)
+        return f"Tape({len(self)} nodes: {', '.join(names)})"
+
     def __len__(self) -> int:
         return len(self.nodes)
 

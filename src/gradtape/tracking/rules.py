@@ -14,6 +14,7 @@ Rule = Callable[[History], list[Finding]]
 
 VANISHING_SHARE = 1e-4  # of the strongest layer's gradient-to-weight ratio
 EXPLODING_GROWTH = 100.0  # times the gradient norm of the first steps
+EXPLODING_PEAK = 1e4  # likewise, where a single step is enough
 STALLED_RATIO = 2.0**-23  # the relative spacing of 32-bit floats: smaller updates do not reach the weights
 ARRIVED_SHARE = 1e-2  # of the gradient norm of the first steps
 WINDOW = 20  # steps for which something must hold
@@ -54,16 +55,22 @@ def vanishing(history: History) -> list[Finding]:
 
 
 def exploding(history: History) -> list[Finding]:
-    """Find a gradient norm that stays ``EXPLODING_GROWTH`` times above that of the first five steps."""
+    """Find a gradient norm far above that of the first five steps: ``EXPLODING_GROWTH`` times for five steps, or
+    ``EXPLODING_PEAK`` times at one.
+    """
     norms = history.measures["grad_norm"]
     total = _total(norms)
     known = total[np.isfinite(total) & (total > 0)]
     if len(total) < 10 or len(known) < 5:
         return []
     start = float(np.median(known[:5]))
-    since = _sustained(total > EXPLODING_GROWTH * start, window=5)
-    if since is None:
+    starts = (
+        _sustained(total > EXPLODING_GROWTH * start, window=5),
+        _sustained(total > EXPLODING_PEAK * start, window=1),
+    )
+    if starts == (None, None):
         return []
+    since = min(found for found in starts if found is not None)
     peak = since + int(np.argmax(np.where(np.isfinite(total[since:]), total[since:], 0)))
     worst = history.parameters[int(np.nanargmax(np.where(np.isfinite(norms[peak]), norms[peak], -1)))]
     return [
@@ -107,7 +114,9 @@ def stalled(history: History) -> list[Finding]:
 
     They must last for a twentieth of the training at least: a schedule's last steps towards zero are fewer.
     """
-    ratio = history.measures["update_ratio"]
+    names = history.parameters  # biases begin at zero, so any update is large beside them
+    weights = [i for i, name in enumerate(names) if not name.endswith("bias")] or list(range(len(names)))
+    ratio = history.measures["update_ratio"][:, weights]
     window = max(WINDOW, len(ratio) // 20)
     largest = np.where(np.isnan(ratio), np.inf, ratio).max(axis=1)  # weights that are NaN do not stand still
     since = _sustained(largest < STALLED_RATIO, window)

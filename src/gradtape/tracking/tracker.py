@@ -19,6 +19,7 @@ from gradtape.tracking.finding import Finding
 from gradtape.tracking.history import SEPARATOR, gradient_channel, read_history, value_channel
 from gradtape.tracking.measures import MEASURES
 from gradtape.tracking.rules import judge
+from gradtape.transforms import before_step
 
 
 class Tracker:
@@ -53,6 +54,8 @@ class Tracker:
             player = next(iter(self._players))
         if player not in self._players:
             raise InputError(f"player {player!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise InputError(f"{name!r} has shape {tuple(value.shape)}", remedy="log one number at a time")
         channel = self._store.channel(value_channel(player, name), [name])
         channel.append(
             max(self._players[player].step - 1, 0), [float(value.detach() if isinstance(value, Tensor) else value)]
@@ -95,8 +98,9 @@ class _Player:
         self._measures = [measure() for measure in MEASURES]
         columns = [f"{path}{SEPARATOR}{measure.name}" for path, _ in named for measure in self._measures]
         self._channel = store.channel(gradient_channel(name), columns)
+        self._reading = False
         self._handles = [
-            optimizer.register_step_pre_hook(lambda *_: self._before()),
+            before_step(optimizer, self._before),
             optimizer.register_step_post_hook(lambda *_: self._after()),
         ]
 
@@ -105,6 +109,9 @@ class _Player:
         return [grad if grad is None or grad.layout == torch.strided else grad.to_dense() for grad in grads]
 
     def _before(self) -> None:
+        if self._reading:  # a closure may be called several times in a step: the first finds the weights as they were
+            return
+        self._reading = True
         grads = self._gradients()
         for measure in self._measures:
             measure.before_step(self._parameters, grads)
@@ -114,6 +121,7 @@ class _Player:
         numbers = torch.stack([measure.after_step(self._parameters, grads) for measure in self._measures], dim=1)
         self._channel.append(self.step, numbers.flatten().numpy().astype(np.float32))
         self.step += 1
+        self._reading = False
 
     def remove(self) -> None:
         for handle in self._handles:

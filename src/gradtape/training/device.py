@@ -24,7 +24,7 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).tolist()
     except (RuntimeError, AssertionError, NotImplementedError):
         raise InputError(f"device {name!r} cannot be used on this machine", remedy="use cpu, or auto") from None
     return device

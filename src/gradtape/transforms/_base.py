@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,20 +63,43 @@ class Transform(ABC):
         return module.register_forward_hook(transform)
 
     def on(self, optimizer: Optimizer) -> RemovableHandle:
-        """Transform every parameter's gradient just before ``optimizer`` steps.
+        """Transform every parameter's gradient just before ``optimizer`` steps; after the closure, where it takes one.
 
         Returns:
             A handle; ``handle.remove()`` takes the transformation off again.
         """
 
-        def transform(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:
-            with torch.no_grad():
-                for group in optimizer.param_groups:
-                    for parameter in group["params"]:
-                        if parameter.grad is not None:
-                            parameter.grad = self.gradient(parameter.grad)
+        @torch.no_grad()
+        def transform() -> None:
+            for group in optimizer.param_groups:
+                for parameter in group["params"]:
+                    if parameter.grad is not None:
+                        parameter.grad = self.gradient(parameter.grad)
 
-        return optimizer.register_step_pre_hook(transform)
+        return before_step(optimizer, transform)
+
+
+def before_step(optimizer: Optimizer, action: Callable[[], None]) -> RemovableHandle:
+    """Run ``action`` whenever gradients are ready for a step: before it, or after each call of the step's closure.
+
+    Returns:
+        A handle; ``handle.remove()`` ends it.
+    """
+
+    def hook(_optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
+        closure = kwargs.get("closure") or next(iter(args[1:]), None)
+        if closure is None:
+            action()
+            return None
+
+        def then_act() -> Any:
+            loss = closure()
+            action()
+            return loss
+
+        return args[:1], {**kwargs, "closure": then_act}
+
+    return optimizer.register_step_pre_hook(hook)
 
 
 class _Chain(Transform):
