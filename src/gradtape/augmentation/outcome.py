@@ -184,12 +184,12 @@ def _figures(gain: Interval) -> str:
 def points(value: float) -> str:
     """Return a gain in points with its sign: one decimal, or as many as keep it from looking like 0.
 
-    >>> points(1.25), points(-0.004), points(0.0)
+    >>> points(1.25), points(-0.004), points(1e-15)
     ('+1.2', '-0.004', '+0.0')
     """
-    if value == 0 or abs(value) >= 0.05:
+    if abs(value) >= 0.05:
         return f"{value:+.1f}"
-    return f"{value:+.1g}"
+    return f"{value:+.1g}" if abs(value) >= 1e-3 else "+0.0"
 
 
 def _predicted(experiment: Experiment, repeat: int, arm: str, test: ImageSet) -> npt.NDArray[np.int64]:

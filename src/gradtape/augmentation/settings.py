@@ -39,9 +39,9 @@ class AugmentSettings:
 
         Examples:
             >>> AugmentSettings.of(quick=True, per_class=5, steps=None).steps
-            120
+            100
         """
-        base = {"steps": 120, "generator_steps": 200} if quick else {}
+        base = {"steps": 100, "generator_steps": 150} if quick else {}
         asked = {**base, **{name: value for name, value in given.items() if value is not None}}
         try:
             return cls(**asked)
