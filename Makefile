@@ -21,7 +21,7 @@ define install
 	if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; fi; \
 	cert="$${SSL_CERT_FILE:-$${PIP_CERT:-$$(setting cert)}}"; \
 	if [ -n "$$cert" ]; then export SSL_CERT_FILE="$$cert"; fi; \
-	$(BIN)/python -m uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.$(1)' \
+	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.$(1)' \
 	  || { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet -c constraints.txt -e '.$(1)'; }
 	@touch $@
 endef
