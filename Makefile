@@ -14,13 +14,11 @@ help:
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove the environment and everything built"
 
-# uv where it can be had (several times faster), pip otherwise. uv does not read pip's settings, so the folder of local wheels is passed on.
+# uv where it works (several times faster), pip otherwise. uv reads neither pip's settings nor, unasked, the system's certificates.
 define install
-	@setting() { $(BIN)/python -m pip config get "global.$$1" 2>/dev/null || true; }; \
-	links="$${PIP_FIND_LINKS:-$$(setting find-links)}"; \
+	@links="$${PIP_FIND_LINKS:-$$($(BIN)/python -m pip config get global.find-links 2>/dev/null || true)}"; \
 	if [ -n "$$links" ]; then export UV_FIND_LINKS="$$links"; fi; \
-	cert="$${SSL_CERT_FILE:-$${PIP_CERT:-$$(setting cert)}}"; \
-	if [ -n "$$cert" ]; then export SSL_CERT_FILE="$$cert"; fi; \
+	export UV_SYSTEM_CERTS=true; \
 	$(BIN)/python -m uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.$(1)' \
 	  || { echo "uv could not install; trying pip"; $(BIN)/python -m pip install --quiet -c constraints.txt -e '.$(1)'; }
 	@touch $@

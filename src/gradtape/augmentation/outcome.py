@@ -170,7 +170,7 @@ def _advice(chosen: str, comparison: Comparison) -> str:
         "hurts": ("a loss", "Train on the real images alone"),
     }.get(
         comparison.claim().helps,
-        ("no gain that can be told from chance", "Train on the real images alone, or ask again with more --repeats"),
+        ("no gain that can be told from chance", "Train on the real images alone, or ask again with more repeats"),
     )
     found = f"Validation chose {chosen} ({TITLES[chosen]}): {arm.mean.mean:.1%} on test; {claim}, {_figures(arm.gain)}."
     return f"{found} {advice}."
