@@ -44,7 +44,8 @@ def deliver(experiment: Experiment, run: Run, best: str, chosen: str) -> dict[st
         images.append(samples.images.cpu().numpy()[list(keep)])
         labels.append(samples.targets.argmax(1).cpu().numpy()[list(keep)])
         rows += [(name, position, samples.descent[position], samples.model) for position in keep]
-    all_images, all_labels = np.concatenate(images), np.concatenate(labels)
+    all_images = np.concatenate(images) + 0.0  # no negative zeros, whose bytes differ between builds of torch
+    all_labels = np.concatenate(labels)
 
     folder = run.path / FOLDER
     if folder.exists():  # left by a run that was stopped after writing it
