@@ -124,7 +124,9 @@ def test_a_run_stopped_while_checkpoints_are_removed_is_a_finished_one(base, rea
 
 def child(base: Path, run: Path, *more: str) -> subprocess.Popen[str]:
     """The real program as a process of its own."""
-    program = [sys.executable, "-c", "from gradtape.cli.app import main; main()"]
+    # a shell starts background jobs with Ctrl-C ignored, and children inherit that: listen to it again
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = [sys.executable, "-c", f"{listen}; from gradtape.cli.app import main; main()"]
     arguments = ["augment", str(jobs.small_npz(base)), "--run", str(run), *jobs.OPTIONS, *more]
     return subprocess.Popen(
         [*program, *arguments], env=jobs.environment(base), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
