@@ -21,7 +21,7 @@ CALM = "Nothing found. No rule raised a concern."
 class FindingRow(NamedTuple):
     """One finding.
 
-    Args:
+    Attributes:
         level: "info", "warning" or "error".
         title: What is wrong, in a few words.
         where: The layer, player or column it was seen at.

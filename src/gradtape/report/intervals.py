@@ -12,7 +12,7 @@ from gradtape.report._numbers import number, step_decimals, ticks
 class IntervalRow(NamedTuple):
     """One row of an interval plot.
 
-    Args:
+    Attributes:
         label: Name of the row.
         mean: Its estimate, in the plot's unit; nan where nothing was measured.
         low: Lower end of the interval, low <= mean; nan (both ends) where there is no interval.
