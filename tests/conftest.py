@@ -1,4 +1,4 @@
-"""Fixtures of the command line."""
+"""Finished and half-finished jobs, made once for all rooms."""
 
 from __future__ import annotations
 
