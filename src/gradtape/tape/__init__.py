@@ -2,7 +2,8 @@
 
 from gradtape.tape._invert import Inverted
 from gradtape.tape._node import Node
+from gradtape.tape._record import record
 from gradtape.tape._steer import Steered
-from gradtape.tape._tape import Tape, record
+from gradtape.tape._tape import Tape
 
 __all__ = ["Inverted", "Node", "Steered", "Tape", "record"]
