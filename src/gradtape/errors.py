@@ -38,3 +38,7 @@ class RunError(GradtapeError, OSError):
 
 class TapeError(GradtapeError, RuntimeError):
     """A tape that cannot do what was asked: no such node, nothing recorded, a node outside the graph."""
+
+
+class GradientError(GradtapeError, ArithmeticError):
+    """Gradients that a training cannot go on with: not finite for too many steps in a row."""

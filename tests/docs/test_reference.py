@@ -107,7 +107,7 @@ def test_every_measure_and_rule_is_explained_with_its_threshold() -> None:
     for measure in MEASURES:
         assert f"| `{measure.name}` |" in page
     for rule in RULES:
-        name = {"nonfinite": "non-finite"}.get(rule.__name__, rule.__name__)
+        name = {"nonfinite": "non-finite", "no_op_adversary": "no-op adversary"}.get(rule.__name__, rule.__name__)
         assert f"| `{name}` |" in page
     assert (rules.VANISHING_SHARE, rules.EXPLODING_GROWTH, rules.STALLED_RATIO, rules.WINDOW) == (
         1e-4,

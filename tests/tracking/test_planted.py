@@ -6,10 +6,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 import gradtape as gt
 from gradtape.tracking import Finding
+from tests.transforms.adversaries import batch, network
 
 
 def blobs(n: int = 16, size: int = 8, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -228,3 +230,106 @@ def test_units_that_die_on_the_way_are_stalled_although_their_gradient_fell() ->
 
     found = run(model, torch.optim.SGD(model.parameters(), lr=0.02), 120, before=before)
     assert ("stalled", 30) in rules(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence"),
+    [
+        ("softmax over one unit", "no gradient comes back from the critic (norm 0) for 60 steps"),
+        ("module with backward", "it is a Module that defines backward"),
+        ("never applied", "it was not called in training for 60 steps"),
+        ("detached feature", "what it was given has no gradient to reverse for 60 steps"),
+        ("strength of 0", "its strength was 0 at every step for 60 steps"),
+    ],
+)
+def test_an_adversary_that_does_nothing_is_named(kind: str, evidence: str) -> None:
+    model = network(kind, strength=0.0 if kind == "strength of 0" else 0.5)
+    found = [finding for finding in against_domains(model) if finding.rule == "no-op adversary"]
+    assert [(finding.where, finding.since_step) for finding in found] == [("reversal", 0)]
+    assert evidence in found[0].evidence
+
+
+def test_a_reversal_beside_the_model_that_is_never_called_is_named_too() -> None:
+    found = against_domains(network(), reversals={"of the other head": gt.Reverse()})
+    assert [(finding.rule, finding.where) for finding in found] == [("no-op adversary", "of the other head")]
+
+
+def test_an_adversary_that_stops_working_is_dated() -> None:
+    model = network()
+
+    def break_it(step: int) -> None:
+        model.kind = "detached feature" if step >= 25 else "right"
+
+    found = [f for f in against_domains(model, before=break_it) if f.rule == "no-op adversary"]
+    assert [(finding.where, finding.since_step) for finding in found] == [("reversal", 25)]
+
+
+@pytest.mark.parametrize("strength", [0.5, gt.schedules.dann(60), gt.schedules.warmup(30)])
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_a_working_adversary_is_left_alone(strength: object, scale: float) -> None:
+    model = network(strength=strength)
+    assert against_domains(model, before=lambda step: model.reversal.step(), scale=scale) == []
+
+
+def test_an_evaluation_between_the_steps_and_a_compiled_model_are_no_reason_to_speak() -> None:
+    model = network()
+
+    def evaluate(step: int) -> None:
+        with torch.no_grad():
+            model(batch()[0])
+
+    assert against_domains(model, before=evaluate) == []
+    torch._dynamo.reset()
+    compiled = torch.compile(network(), backend="aot_eager")
+    assert against_domains(compiled, steps=25) == []
+
+
+def test_a_flow_with_weights_that_calls_its_inverse_backward_is_no_adversary() -> None:
+    class Flow(nn.Linear):
+        def backward(self, z: Tensor) -> Tensor:
+            return torch.linalg.solve(self.weight, z.T).T
+
+    torch.manual_seed(0)
+    model = nn.Sequential(Flow(8, 8), nn.Linear(8, 4))
+    assert run(model, torch.optim.SGD(model.parameters(), lr=0.01), 30) == []
+
+
+def test_gradients_per_sample_do_not_disturb_the_tracker() -> None:
+    model = network()
+    model.eval()
+    x, _ = batch(8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+
+    def per_sample(weights: dict[str, Tensor], one: Tensor) -> Tensor:
+        return torch.func.functional_call(model, weights, (one[None],))[1].sum()
+
+    with gt.track(model, optimizer) as tracker:
+        for _ in range(25):
+            weights = {name: p.detach() for name, p in model.named_parameters()}
+            torch.func.vmap(torch.func.grad(per_sample), in_dims=(None, 0))(weights, x)
+            optimizer.zero_grad()
+            model(x)[1].mean().backward()
+            optimizer.step()
+        assert [finding for finding in tracker.findings if finding.rule == "no-op adversary"] == []
+
+
+def against_domains(
+    model: nn.Module,
+    *,
+    before: Callable[[int], None] = lambda step: None,
+    steps: int = 60,
+    scale: float = 1.0,
+    reversals: dict[str, gt.Reverse] | None = None,
+) -> list[Finding]:
+    x, domain = batch()
+    y = (x[:, 0] > x[:, 1]).long()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3, eps=1e-12)
+    with gt.track(model, optimizer, reversals=reversals) as tracker:
+        for step in range(steps):
+            before(step)
+            optimizer.zero_grad()
+            scores, logit = model(x)
+            guess = nn.functional.binary_cross_entropy_with_logits(logit[:, 0], domain.float())
+            (scale * (nn.functional.cross_entropy(scores, y) + guess)).backward()
+            optimizer.step()
+        return [finding for finding in tracker.findings if finding.rule != "vanishing"]  # a constant critic vanishes

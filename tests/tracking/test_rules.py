@@ -178,7 +178,7 @@ def test_findings_of_all_players_come_in_the_order_in_which_they_began() -> None
     late = history(update_ratio=still_from(70))._replace(player="late")
     early = history(grad_norm=growing(1e3, 20))._replace(player="early")
     assert [(f.player, f.since_step) for f in judge([late, early])] == [("early", 20), ("late", 70)]
-    assert len(RULES) == len({rule.__name__ for rule in RULES}) == 4
+    assert len(RULES) == len({rule.__name__ for rule in RULES}) == 5
 
 
 def test_a_single_peak_is_an_explosion_if_it_is_high_enough() -> None:

@@ -46,13 +46,19 @@ def steer(
         raise InputError("the node's value is not finite", remedy="look at what the model does to this input first")
     value = start.detach().clone().requires_grad_()
     updater = optimizer([value], lr=lr * size)
+    if through is not None:
+        if not isinstance(through, Transform):
+            raise InputError(
+                f"through is a {type(through).__name__}", remedy="give a transformation, such as gt.Clip(1)"
+            )
+        through.fresh().on(updater)  # its own schedule and memory: steering twice gives the same twice
     path, objectives = [value.detach().clone()], []
     with torch.enable_grad():
         for _ in range(steps):
             cost = _scalar(objective(run(value)))
             objectives.append(cost.detach())
             (grad,) = torch.autograd.grad(cost, value)
-            value.grad = grad if through is None else through.gradient(grad)
+            value.grad = grad
             updater.step()
             path.append(value.detach().clone())
     with torch.no_grad():

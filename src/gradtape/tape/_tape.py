@@ -180,7 +180,9 @@ class Tape:
             objective: ``objective(output) -> scalar``; sum it over samples, and each sample moves on its own.
             steps: Number of updates, at least 1.
             lr: Step size as a share of the value's root mean square.
-            through: A transformation of the gradient.
+            through: A transformation of the gradient, or a chain of them. A schedule moves with each update; what
+                you gave is left as it is. Adam divides by the gradient's own size, so one that changes only the length,
+                such as ``Clip``, shows with ``optimizer=torch.optim.SGD``.
             optimizer: A torch optimizer class, called as ``optimizer([value], lr=...)``.
 
         Returns:

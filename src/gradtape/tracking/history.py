@@ -11,6 +11,7 @@ from gradtape.runs import SeriesStore
 
 Matrix = npt.NDArray[np.float64]
 SEPARATOR = " / "
+INERT = "inert"
 
 
 class History(NamedTuple):
@@ -22,6 +23,9 @@ class History(NamedTuple):
         steps: The steps, shape (t,).
         measures: Measure's name -> numbers, shape (t, p).
         loss: The logged loss at the same steps, shape (t,); NaN where none was logged.
+        reversals: Reversal's name -> what passed through it at the same steps (``calls``, ``attached``, ``arriving``,
+            ``strength``), shape (t,) each.
+        inert: Modules that define ``backward``, which nobody calls.
     """
 
     player: str
@@ -29,11 +33,18 @@ class History(NamedTuple):
     steps: npt.NDArray[np.int64]
     measures: dict[str, Matrix]
     loss: Matrix
+    reversals: dict[str, dict[str, Matrix]] = {}  # noqa: RUF012 - a default that nobody changes
+    inert: tuple[str, ...] = ()
 
 
 def gradient_channel(player: str) -> str:
     """Return the name of the channel that holds a player's measures."""
     return f"{player}/gradients"
+
+
+def reversal_channel(player: str) -> str:
+    """Return the name of the channel that holds what passed through a player's reversals."""
+    return f"{player}/reversals"
 
 
 def value_channel(player: str, name: str) -> str:
@@ -59,4 +70,20 @@ def read_history(store: SeriesStore, player: str) -> History:
         logged = store.read(value_channel(player, "loss"))
         known = dict(zip(logged.steps.tolist(), logged.values[:, 0].tolist(), strict=True))
         loss = np.array([known.get(step, np.nan) for step in series.steps.tolist()])
-    return History(player, parameters, series.steps, {name: cube[:, :, i] for i, name in enumerate(names)}, loss)
+    measures = {name: cube[:, :, i] for i, name in enumerate(names)}
+    return History(player, parameters, series.steps, measures, loss, *_reversals(store, player))
+
+
+def _reversals(store: SeriesStore, player: str) -> tuple[dict[str, dict[str, Matrix]], tuple[str, ...]]:
+    if reversal_channel(player) not in store.names():
+        return {}, ()
+    series = store.read(reversal_channel(player))
+    found: dict[str, dict[str, Matrix]] = {}
+    inert = []
+    for index, column in enumerate(series.columns):
+        name, field = column.rsplit(SEPARATOR, 1)
+        if field == INERT:
+            inert.append(name)
+        else:
+            found.setdefault(name, {})[field] = series.values[:, index].astype(np.float64)
+    return found, tuple(inert)

@@ -17,6 +17,7 @@ EXPLODING_GROWTH = 100.0  # times the gradient norm of the first steps
 EXPLODING_PEAK = 1e4  # likewise, where a single step is enough
 STALLED_RATIO = 2.0**-23  # the relative spacing of 32-bit floats: smaller updates do not reach the weights
 ARRIVED_SHARE = 1e-2  # of the gradient norm of the first steps
+NO_GRADIENT_SHARE = 1e-9  # of the player's gradient norm: less arrives at a reversal from a critic that is constant
 WINDOW = 20  # steps for which something must hold
 
 
@@ -135,7 +136,63 @@ def stalled(history: History) -> list[Finding]:
     ]
 
 
-RULES: tuple[Rule, ...] = (nonfinite, exploding, vanishing, stalled)
+def no_op_adversary(history: History) -> list[Finding]:
+    """Find reversals that change nothing, and layers that only look like one.
+
+    For the last ``WINDOW`` steps a reversal was not called, or was given something without a gradient, or no gradient
+    came back to it from the critic, or its strength was 0 from the start to the end; or a module defines ``backward``.
+    """
+    found = [
+        Finding(
+            "no-op adversary",
+            history.player,
+            name,
+            int(history.steps[0]),
+            "it is a Module that defines backward, which autograd never calls: gradients pass it unchanged",
+            "put gt.Reverse(strength) in its place",
+        )
+        for name in history.inert[: len(history.steps)]
+    ]
+    if len(history.steps) < WINDOW:
+        return found
+    total = _total(history.measures["grad_norm"])
+    for name, passed in history.reversals.items():
+        calls, attached, arriving = passed["calls"], passed["attached"], passed["arriving"]
+        reasons = (
+            (
+                np.full(len(calls), bool((calls == 0).all())),  # in phases, a training may well do without it
+                "it was not called in training",
+                "apply it to the features on their way to the critic, and train on that; a model that was compiled and "
+                "run before gt.track is not seen, so track it first",
+            ),
+            (
+                (calls > 0) & (attached == 0),
+                "what it was given has no gradient to reverse",
+                "look for detach(), .data, no_grad() or .item() between the features and it",
+            ),
+            (
+                (attached > 0) & (arriving <= NO_GRADIENT_SHARE * total),
+                f"no gradient comes back from the critic (norm {arriving[-1]:.1g})",
+                "see that the critic's loss is part of what backward is called on, and look at its output: a softmax "
+                "over one unit is constant; return logits",
+            ),
+            (
+                np.full(len(calls), bool((passed["strength"] == 0).all())),
+                "its strength was 0 at every step",
+                "give a strength above 0; a schedule moves with step(), or follow(optimizer)",
+            ),
+        )
+        for holds, evidence, remedy in reasons:
+            rows = _last_stretch(holds, np.ones_like(holds))
+            if len(rows) >= WINDOW:
+                since = int(history.steps[rows[0]])
+                evidence = f"{evidence} for {len(rows)} steps"
+                found.append(Finding("no-op adversary", history.player, name, since, evidence, remedy))
+                break
+    return found
+
+
+RULES: tuple[Rule, ...] = (nonfinite, exploding, vanishing, stalled, no_op_adversary)
 
 
 def judge(histories: Sequence[History]) -> list[Finding]:

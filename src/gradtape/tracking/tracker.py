@@ -16,20 +16,31 @@ from torch.optim import Optimizer
 from gradtape.errors import InputError
 from gradtape.runs import Run, SeriesStore
 from gradtape.tracking.finding import Finding
-from gradtape.tracking.history import SEPARATOR, gradient_channel, read_history, value_channel
+from gradtape.tracking.history import SEPARATOR, gradient_channel, read_history, reversal_channel, value_channel
 from gradtape.tracking.measures import MEASURES
+from gradtape.tracking.reversals import ReversalWatch
 from gradtape.tracking.rules import judge
-from gradtape.transforms import before_step
+from gradtape.transforms import Reverse, before_step
 
 
 class Tracker:
     """Watches one or more players while they train; ``track`` makes it."""
 
-    def __init__(self, players: Mapping[str, tuple[nn.Module, Optimizer]], store: SeriesStore, run: Run | None) -> None:
+    def __init__(
+        self,
+        players: Mapping[str, tuple[nn.Module, Optimizer]],
+        store: SeriesStore,
+        run: Run | None,
+        reversals: Mapping[str, Reverse],
+    ) -> None:
         self._store = store
         self._run = run
         self._ended: Run | None = None
-        self._players = {name: _Player(name, model, optimizer, store) for name, (model, optimizer) in players.items()}
+        first = next(iter(players))
+        self._players = {
+            name: _Player(name, model, optimizer, store, reversals if name == first else {})
+            for name, (model, optimizer) in players.items()
+        }
 
     @property
     def findings(self) -> list[Finding]:
@@ -91,13 +102,17 @@ class Tracker:
 
 
 class _Player:
-    def __init__(self, name: str, model: nn.Module, optimizer: Optimizer, store: SeriesStore) -> None:
+    def __init__(
+        self, name: str, model: nn.Module, optimizer: Optimizer, store: SeriesStore, reversals: Mapping[str, Reverse]
+    ) -> None:
         named = _held(name, model, optimizer)
         self.step = 0
         self._parameters = [parameter for _, parameter in named]
         self._measures = [measure() for measure in MEASURES]
         columns = [f"{path}{SEPARATOR}{measure.name}" for path, _ in named for measure in self._measures]
         self._channel = store.channel(gradient_channel(name), columns)
+        self._watch = ReversalWatch(model, reversals)
+        self._passed = store.channel(reversal_channel(name), self._watch.columns) if self._watch.columns else None
         self._reading = False
         self._handles = [
             before_step(optimizer, self._before),
@@ -120,10 +135,13 @@ class _Player:
         grads = self._gradients()
         numbers = torch.stack([measure.after_step(self._parameters, grads) for measure in self._measures], dim=1)
         self._channel.append(self.step, numbers.flatten().numpy().astype(np.float32))
+        if self._passed is not None:
+            self._passed.append(self.step, self._watch.row())
         self.step += 1
         self._reading = False
 
     def remove(self) -> None:
+        self._watch.remove()
         for handle in self._handles:
             handle.remove()
 
@@ -144,6 +162,7 @@ def track(
     models: nn.Module | Mapping[str, nn.Module],
     optimizers: Optimizer | Mapping[str, Optimizer],
     run: str | os.PathLike[str] | Run | SeriesStore | None = None,
+    reversals: Reverse | Mapping[str, Reverse] | None = None,
 ) -> Tracker:
     """Watch gradients while your own loop trains; nothing else in it changes.
 
@@ -154,6 +173,8 @@ def track(
         models: The model, or player's name -> model.
         optimizers: Its optimizer, or player's name -> optimizer, of the same names.
         run: Folder of a new run, an open run or its series, or nothing to keep the series in memory.
+        reversals: A ``Reverse``, or name -> ``Reverse``, that is no submodule of a model; those are found. They belong
+            to the first player.
 
     Returns:
         The tracker; ``tracker.findings`` says what is wrong, ``tracker.close()`` stops.
@@ -189,4 +210,7 @@ def track(
         store = run.series
     else:
         store = run if isinstance(run, SeriesStore) else SeriesStore(Path(":memory:"))
-    return Tracker({name: (model, named_optimizers[name]) for name, model in named_models.items()}, store, own)
+    named_reversals = {"reversal": reversals} if isinstance(reversals, Reverse) else dict(reversals or {})
+    return Tracker(
+        {name: (model, named_optimizers[name]) for name, model in named_models.items()}, store, own, named_reversals
+    )

@@ -1,0 +1,98 @@
+"""What passes through the reversals of a training, so that a rule can tell one that does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from gradtape.tracking.history import INERT, SEPARATOR
+from gradtape.transforms import Reverse
+
+
+class Passed(NamedTuple):
+    """What passed through a reversal since the last step.
+
+    Attributes:
+        calls: How often it was called with gradients on; NaN where that was compiled code or ``torch.func``, which are
+            not looked into.
+        attached: How often what it was given had a gradient to reverse.
+        arriving: 2-norm of the gradient that arrived at it, before the reversal.
+        strength: Its strength at the step.
+    """
+
+    calls: float
+    attached: float
+    arriving: float
+    strength: float
+
+
+class ReversalWatch:
+    """Reads the reversals in a model and those named beside it, without a change to what they compute."""
+
+    def __init__(self, model: nn.Module, others: Mapping[str, Reverse]) -> None:
+        inside = {path: module for path, module in model.named_modules() if isinstance(module, Reverse)}
+        known = {id(reversal) for reversal in inside.values()}
+        self._reversals = {
+            **inside,
+            **{name: reversal for name, reversal in others.items() if id(reversal) not in known},
+        }
+        # layers that define backward as if autograd would call it; with weights, it is a method of some other meaning
+        self.inert = [
+            path
+            for path, module in model.named_modules()
+            if path and hasattr(type(module), "backward") and not any(p.requires_grad for p in module.parameters())
+        ]
+        self.names = list(self._reversals)
+        self._clear()
+        self._handles = [
+            reversal.register_forward_hook(self._hook(index)) for index, reversal in enumerate(self._reversals.values())
+        ]
+
+    def _clear(self) -> None:
+        self._read: list[Passed] = [Passed(0, 0, 0, np.nan) for _ in self.names]
+        self._squares: list[list[Tensor]] = [[] for _ in self.names]
+        self._unseen = False
+
+    def _hook(self, index: int) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(reversal: nn.Module, _args: Any, output: Tensor) -> None:
+            if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(output):
+                self._unseen = True
+                return
+            if not torch.is_grad_enabled():
+                return
+            before = self._read[index]
+            attached = output.requires_grad
+            self._read[index] = before._replace(calls=before.calls + 1, attached=before.attached + attached)
+            if attached:
+                output.register_hook(lambda grad: self._squares[index].append(grad.detach().float().square().sum()))
+
+        return hook
+
+    def row(self) -> npt.NDArray[np.float32]:
+        """Return what passed since the last call of this, for each reversal in turn, and begin anew."""
+        rows = [
+            read._replace(arriving=float(torch.stack(squares).sum().sqrt()) if squares else 0.0)
+            for read, squares in zip(self._read, self._squares, strict=True)
+        ]
+        if self._unseen:
+            rows = [Passed(np.nan, np.nan, np.nan, np.nan) for _ in rows]
+        strengths = [float(reversal.strength) for reversal in self._reversals.values()]
+        rows = [row._replace(strength=strength) for row, strength in zip(rows, strengths, strict=True)]
+        self._clear()
+        return np.array([*np.array(rows).reshape(-1), *(1.0 for _ in self.inert)], dtype=np.float32)
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of what ``row`` returns."""
+        inert = [f"{path}{SEPARATOR}{INERT}" for path in self.inert]
+        return [f"{name}{SEPARATOR}{field}" for name in self.names for field in Passed._fields] + inert
+
+    def remove(self) -> None:
+        """Stop reading."""
+        for handle in self._handles:
+            handle.remove()
