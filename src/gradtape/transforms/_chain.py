@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gradtape.errors import InputError
-from gradtape.transforms._base import Gradients, Place, Transform
+from gradtape.transforms._base import Transform
+from gradtape.transforms._places import Gradients, Place
 
 
 class _Chain(Transform):

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from gradtape.errors import InputError
-from gradtape.transforms._base import Gradients, Place, Transform, written_down
+from gradtape.transforms._base import Transform, written_down
 from gradtape.transforms._check import ReversalCheck, check_reversal
+from gradtape.transforms._places import Gradients, Place
 from gradtape.transforms._setting import Scheduled, Value, check_scalar, checked_number, setting
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def straight_through(x: Tensor, rule: Callable[..., Tensor], *settings: float | 
         settings: What the rule takes after the tensor.
 
     The result is ``rule(x)``, overwritten with ``x`` through an alias outside the graph. These are plain operations, so
-    every transform of torch sees them. Two of them lose the overwriting: ``torch.export`` and ``torch.jit.trace``
-    write a program down and differentiate it later. They get ``h + rule(x - h)`` with h the value of ``x`` without
+    every transform of torch sees them. ``torch.export`` and ``torch.jit.trace`` write a program down, may take the
+    overwriting apart, and differentiate it later. They get ``h + rule(x - h)`` with h the value of ``x`` without
     its gradient, which is ``x`` in value where it is finite; elsewhere it is masked, and no gradient comes back from
     there. In an exported program h is read from the bits, since ``detach`` is removed when that is decomposed.
     """

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gradtape.errors import InputError
-from gradtape.transforms._base import Gradients, Place
 from gradtape.transforms._linear import Linear, straight_through
+from gradtape.transforms._places import Gradients, Place
 
 
 class Mask(Linear):

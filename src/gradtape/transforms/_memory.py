@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from gradtape.errors import InputError
-from gradtape.transforms._base import Gradients, Place
 from gradtape.transforms._nonlinear import NonLinear
 from gradtape.transforms._norms import wide
+from gradtape.transforms._places import Gradients, Place
 from gradtape.transforms._setting import checked_number
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradtape.errors import InputError
-from gradtape.transforms._base import Gradients
+from gradtape.transforms._places import Gradients
 
 Per = Literal["all", "tensor", "sample"]
 """What has a norm of its own: all gradients together, each tensor, or each entry of each tensor's first dimension."""

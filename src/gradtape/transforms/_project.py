@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from gradtape.errors import InputError
-from gradtape.transforms._base import Gradients, Place
 from gradtape.transforms._linear import straight_through
 from gradtape.transforms._nonlinear import NonLinear
 from gradtape.transforms._norms import widest
+from gradtape.transforms._places import Gradients, Place
 
 When = Literal["always", "conflict"]
 Direction = Tensor | Sequence[Tensor] | Mapping[str, Tensor] | Callable[[], Tensor]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from gradtape.errors import GradientError, InputError
-from gradtape.transforms._base import Gradients, Place
 from gradtape.transforms._nonlinear import NonLinear
+from gradtape.transforms._places import Gradients, Place
 
 
 class SkipNonfinite(NonLinear):
