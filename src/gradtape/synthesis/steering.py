@@ -78,18 +78,9 @@ def _odds_against(logits: Tensor, labels: Tensor) -> Tensor:
 def _movable(tape: Tape) -> list[Node]:
     """Return the nodes on the way from the input to the output, the output aside, with a row per sample."""
     source, samples = tape.nodes[0], tape.nodes[0].shape[0]
-    behind, ahead = {source.position}, {node.position for node in tape.nodes if node.value is tape.output}
-    for node in tape.walk("forward"):
-        if any(parent.position in behind for parent in node.parents):
-            behind.add(node.position)
-    for node in tape.walk("backward"):
-        if any(child.position in ahead for child in node.children):
-            ahead.add(node.position)
+    end = [node for node in tape.nodes if node.value is tape.output][-1]
     return [
         node
-        for node in tape.nodes
-        if node.position in behind & ahead
-        and node.value.requires_grad
-        and node.value is not tape.output
-        and node.shape[:1] == (samples,)
+        for node in tape.between(source.position, end.position)
+        if node.value.requires_grad and node is not end and node.shape[:1] == (samples,)
     ]

@@ -5,5 +5,6 @@ from gradtape.tape._node import Node
 from gradtape.tape._record import record
 from gradtape.tape._steer import Steered
 from gradtape.tape._tape import Tape
+from gradtape.tape._verify import Verification
 
-__all__ = ["Inverted", "Node", "Steered", "Tape", "record"]
+__all__ = ["Inverted", "Node", "Steered", "Tape", "Verification", "record"]

@@ -8,19 +8,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import get_gradient_edge
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from gradtape.tape._memory import Layout, layout_of, memory_of, overlaid, overlaid_unseen
 from gradtape.tape._node import Call, Node, Ref
 
 _IN_PLACE_NAMES = {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "imatmul"}
 _READ_ONLY_NAMES = {"grad", "requires_grad_", "retain_grad"}
 _BUFFERED = {"batch_norm", "instance_norm"}  # they update running statistics, and their name does not say so
+_FAR = 1000  # steps back along autograd's graph, in search of a node
 _NOT_THE_USERS = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
 
 
@@ -38,6 +41,8 @@ class Recorder(TorchFunctionMode):
         self._ignored: set[int] = set()
         self._counts: Counter[str] = Counter()
         self._modules = [""]
+        self._writes: dict[int, list[tuple[int, Layout]]] = {}  # memory -> results of operations in place, in order
+        self._by_edge: dict[tuple[int, int], Node] = {}
 
     def add_input(self, tensor: Tensor, name: str = "input") -> Node:
         """Append a node for a tensor that came from outside."""
@@ -54,9 +59,15 @@ class Recorder(TorchFunctionMode):
         """Return a node whose value was changed other than by an operation on it, as through a view of its memory."""
         for node, tensor in zip(self.nodes, self._tensors, strict=True):
             latest = self._positions[id(tensor)] == node.position
-            if node.op == "overwritten" or (latest and self._versions[id(tensor)] != _version(tensor)):
+            lost = node.op == "overwritten" and node.call is None
+            if lost or (latest and self._versions[id(tensor)] != _version(tensor)):
                 return node
         return None
+
+    def settle(self) -> None:
+        """Take note of what was overwritten through a view and not read since."""
+        for tensor in list(self._tensors):
+            self._meet(tensor)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -75,7 +86,8 @@ class Recorder(TorchFunctionMode):
             arguments = [a.clone() if isinstance(a, Tensor) and not a.requires_grad else a for a in arguments]
         in_place = op.endswith("_") or op in _IN_PLACE_NAMES or bool(kwargs.get("inplace")) or "out" in kwargs
         if in_place and op not in _READ_ONLY_NAMES:
-            self._keep_values(tensors[:1])
+            given = [leaf for leaf in tree_leaves(kwargs.get("out")) if isinstance(leaf, Tensor)]
+            self._keep_values(given or tensors[:1])
         if op == "setitem":
             func = _set_item
         call = Call(
@@ -99,6 +111,8 @@ class Recorder(TorchFunctionMode):
                     self._counts[op] += 1
                     node = self._append(result, op, f"{op}_{self._counts[op]}", call, parents)
                     call.results.append(node.position)
+                    if in_place and memory_of(result):
+                        self._writes.setdefault(memory_of(result), []).append((node.position, layout_of(result)))
         return None if op == "setitem" else output
 
     @contextmanager
@@ -150,12 +164,68 @@ class Recorder(TorchFunctionMode):
             if tensor.is_leaf and tensor.requires_grad:
                 self.leaves[id(tensor)] = tensor
             if not isinstance(tensor, nn.Parameter) and id(tensor) not in self._ignored:
-                self.add_input(tensor)
-        elif self._versions[id(tensor)] != _version(tensor):  # overwritten through a view or another name of it
-            self._append(tensor, "overwritten", f"{node.name}:overwritten", None, (node,))
+                origins = self._origins(tensor)
+                if origins:
+                    self._add_unseen(tensor, origins)
+                else:
+                    self.add_input(tensor)
+        elif node.edge is None and tensor.grad_fn is not None and not node.value.is_leaf:  # it came out of a Function
+            self._add_unseen(tensor, self._origins(tensor) or [node])
+        elif self._versions[id(tensor)] != _version(tensor) or self._written_since(node, tensor):
+            self._add_overwritten(tensor, node)
+
+    def _written_since(self, node: Node, tensor: Tensor) -> list[tuple[int, Layout]]:
+        """Return what was written into a tensor's memory under another name since its node."""
+        return [
+            (position, layout)
+            for position, layout in self._writes.get(memory_of(tensor), ())
+            if position > node.position and self._tensors[position] is not tensor
+        ]
+
+    def _add_overwritten(self, tensor: Tensor, node: Node) -> None:
+        """Append what a tensor has become by operations in place on its views, or on what it is a view of."""
+        written = self._written_since(node, tensor)
+        layouts = [layout_of(tensor), *(layout for _, layout in written)]
+        call = None
+        if written and not any(layout.folded or layout.dtype != tensor.dtype for layout in layouts):
+            now = _edge(tensor)
+            unseen = (now and now.node) is (node.edge and node.edge.node)
+            call = Call(
+                partial(overlaid_unseen if unseen else overlaid, layouts),
+                [Ref(node.position), *(Ref(position) for position, _ in written)],
+                lambda leaves: (tuple(leaves), {}),
+                in_place=False,
+                with_grad=tensor.requires_grad,
+                autocast=None,
+            )
+        parents = (node, *(self.nodes[position] for position, _ in written))
+        name = node.name.removesuffix(":overwritten") + ":overwritten"
+        appended = self._append(tensor, "overwritten", name, call, parents)
+        if call is not None:
+            call.results.append(appended.position)
+
+    def _add_unseen(self, tensor: Tensor, origins: list[Node]) -> None:
+        """Append the result of something that no torch function came by, such as a custom autograd Function."""
+        op = type(tensor.grad_fn).__name__.removesuffix("Backward")
+        self._counts[op] += 1
+        self._append(tensor, op, f"{op}_{self._counts[op]}", None, tuple(origins))
+
+    def _origins(self, tensor: Tensor) -> list[Node]:
+        """Return the nodes that autograd says an unknown tensor was computed from."""
+        pending = [] if tensor.grad_fn is None else [tensor.grad_fn]
+        seen, found = set(pending), {}
+        while pending and len(seen) < _FAR:
+            for following, number in pending.pop().next_functions:
+                known = self._by_edge.get((id(following), number))
+                if known is not None:
+                    found[known.position] = known
+                elif following is not None and following not in seen:
+                    seen.add(following)
+                    pending.append(following)
+        return [found[position] for position in sorted(found)]
 
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
-        edge = get_gradient_edge(value) if value.requires_grad else None
+        edge = _edge(value)
         position = len(self.nodes)
         node = Node(name, position, op, self._modules[-1], value, _user_line(), parents, call=call, edge=edge)
         self._enter(node, value)
@@ -169,13 +239,15 @@ class Recorder(TorchFunctionMode):
         self._tensors.append(tensor)
         self._positions[id(tensor)] = node.position
         self._versions[id(tensor)] = _version(tensor)
+        if node.edge is not None:
+            self._by_edge[id(node.edge.node), node.edge.output_nr] = node
 
     def copy(self, values: Mapping[int, Tensor]) -> Recorder:
         """Return a recorder of the same graph with other values at some positions."""
         twin = Recorder()
         for node, tensor in zip(self.nodes, self._tensors, strict=True):
             new = values.get(node.position)
-            edge = node.edge if new is None else get_gradient_edge(new) if new.requires_grad else None
+            edge = node.edge if new is None else _edge(new)
             parents = tuple(twin.nodes[parent.position] for parent in node.parents)
             value = node.value if new is None else new
             fresh = replace(node, value=value, edge=edge, parents=parents, children=[], grad=None)
@@ -187,9 +259,9 @@ class Recorder(TorchFunctionMode):
     def _keep_values(self, tensors: list[Tensor]) -> None:
         """Copy the values that an operation is about to overwrite, where a node or an earlier call holds them."""
         for tensor in tensors:
-            memory = tensor.untyped_storage().data_ptr()
+            memory = memory_of(tensor)
             for node in self.nodes:
-                if node.value.untyped_storage().data_ptr() == memory:
+                if memory and memory_of(node.value) == memory:
                     node.value = node.value.detach().clone()
             for call in {id(node.call): node.call for node in self.nodes if node.call is not None}.values():
                 held = [argument is tensor for argument in call.arguments]
@@ -215,6 +287,16 @@ def _operation(func: Callable[..., Any]) -> str:
     if name == "__get__":
         name = getattr(getattr(func, "__self__", None), "__name__", name)
     return name.strip("_") if name.startswith("__") else name
+
+
+def _edge(value: Tensor) -> GradientEdge | None:
+    """Return where a gradient of the value arrives, if one can."""
+    if not value.requires_grad:
+        return None
+    try:
+        return get_gradient_edge(value)
+    except AssertionError:  # a view of a parameter made without gradients claims to require one
+        return None
 
 
 def _version(tensor: Tensor) -> int:

@@ -13,9 +13,10 @@ from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_flatten, tree_map
 
 from gradtape.errors import InputError, TapeError
-from gradtape.tape import _invert, _steer
+from gradtape.tape import _invert, _steer, _walk
 from gradtape.tape._node import Call, Node, Ref
 from gradtape.tape._recorder import Recorder
+from gradtape.tape._verify import Verification, verify
 from gradtape.transforms import Transform
 
 Edit = Tensor | Callable[[Tensor], Tensor]
@@ -55,6 +56,7 @@ class Tape:
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         self._context.close()
+        self._recorder.settle()
         if error is not None and not hasattr(error, "tape"):
             error.tape = self  # type: ignore[attr-defined]  # the part that ran is what the user needs to see
 
@@ -106,6 +108,47 @@ class Tape:
         if direction not in ("forward", "backward"):
             raise InputError(f"direction is {direction!r}", remedy="walk 'forward' or 'backward'")
         return iter(self.nodes) if direction == "forward" else reversed(self.nodes)
+
+    def ancestors(self, node: str | int) -> list[Node]:
+        """Return what a node was computed from, however far back, in the order of computation."""
+        return _walk.ancestors(self[node])
+
+    def descendants(self, node: str | int) -> list[Node]:
+        """Return what was computed from a node, however far on, in the order of computation."""
+        return _walk.descendants(self[node])
+
+    def between(self, start: str | int, end: str | int) -> list[Node]:
+        """Return the nodes on the ways from ``start`` to ``end``, both included; none where no way leads there."""
+        return _walk.between(self[start], self[end])
+
+    def verify(self) -> Verification:
+        """Compute every node again from its recorded parents, and every gradient along the tape, and compare.
+
+        Gradients are those of the output's inner product with fixed random numbers: once by autograd through its own
+        graph, once from node to node along the tape. Where they differ, the tape misses a dependency, or holds a value
+        that was changed behind its back. Nothing is changed, and no ``grad`` is touched.
+
+        Returns:
+            How much was compared, and what differs.
+
+        Raises:
+            TapeError: The tape is empty, its graph was freed by ``backward``, or no recorded value is in its output.
+
+        Examples:
+            >>> with Tape() as tape:
+            ...     y = (torch.ones(3, requires_grad=True) * 2).exp().sum()
+            >>> print(tape.verify())
+            4 values and 4 gradients compared
+        """
+        try:
+            return verify(self.nodes, self._output_positions(), self._rerun)
+        except RuntimeError as error:
+            if "second time" not in str(error):
+                raise
+            raise TapeError(
+                "autograd's graph of this tape was freed",
+                remedy="call backward with retain_graph=True, or verify first",
+            ) from None
 
     def backward(self, loss: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Send the gradient of ``loss`` back: into every node's ``grad`` and every parameter's ``grad``, added up.
@@ -286,37 +329,45 @@ class Tape:
         calls: dict[int, Call] = {}
         for node in self.nodes:
             call = node.call
-            if call is not None and node.position not in dirty and any(read in dirty for read in call.reads()):
+            if node.position in dirty:
+                continue
+            if call is not None and any(read in dirty for read in call.reads()):
                 calls[id(call)] = call
                 dirty.update(call.results)
+            elif call is None and any(parent.position in dirty for parent in node.parents):
+                raise TapeError(
+                    f"node {node.name!r} was made by {node.op}, no function of torch's, and cannot be run again",
+                    remedy="replay, steer or invert behind it, or write it with torch's own functions",
+                )
         return list(calls.values())
 
     def _run(self, calls: list[Call], values: dict[int, Tensor]) -> None:
         """Run calls again, taking values from ``values`` first and adding results that are not in it."""
         for call in calls:
-            flat = [self._argument(argument, values, call.in_place) for argument in call.arguments]
-            args, kwargs = call.rebuild(flat)
-            with ExitStack() as ambient:  # the surroundings that the operation was recorded in
-                if not call.with_grad:
-                    ambient.enter_context(torch.no_grad())
-                if call.autocast is not None:
-                    ambient.enter_context(torch.autocast(*call.autocast))
-                if call.random_state is not None:
-                    ambient.enter_context(torch.random.fork_rng())
-                    torch.set_rng_state(call.random_state)
-                output = call.function(*args, **kwargs)
+            output = self._rerun(call, [self._argument(argument, values) for argument in call.arguments])
             results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
             for position, result in zip(call.results, results, strict=True):
                 values.setdefault(position, result)
 
-    def _argument(self, argument: Any, values: Mapping[int, Tensor], copy: bool) -> Any:
+    def _rerun(self, call: Call, arguments: list[Any]) -> Any:
+        """Run one operation in the surroundings that it was recorded in."""
+        if call.in_place:
+            arguments = [_copied(argument) for argument in arguments]
+        args, kwargs = call.rebuild(arguments)
+        with ExitStack() as ambient:
+            if not call.with_grad:
+                ambient.enter_context(torch.no_grad())
+            if call.autocast is not None:
+                ambient.enter_context(torch.autocast(*call.autocast))
+            if call.random_state is not None:
+                ambient.enter_context(torch.random.fork_rng())
+                torch.set_rng_state(call.random_state)
+            return call.function(*args, **kwargs)
+
+    def _argument(self, argument: Any, values: Mapping[int, Tensor]) -> Any:
         if isinstance(argument, Ref):
-            argument = values.get(argument.position, self.nodes[argument.position].value)
-        return (
-            argument.clone()
-            if copy and isinstance(argument, Tensor) and not isinstance(argument, nn.Parameter)
-            else argument
-        )
+            return values.get(argument.position, self.nodes[argument.position].value)
+        return argument
 
     def _edited(self, node: Node, edit: Edit) -> Tensor:
         value = edit if isinstance(edit, Tensor) else edit(node.value)
@@ -328,3 +379,7 @@ class Tape:
         if torch.is_grad_enabled() and node.value.requires_grad and not value.requires_grad:
             value = value.detach().requires_grad_()
         return value
+
+
+def _copied(argument: Any) -> Any:
+    return argument.clone() if isinstance(argument, Tensor) and not isinstance(argument, nn.Parameter) else argument

@@ -56,7 +56,7 @@ def _proxies() -> bool:
     return module is not None and module.get_proxy_mode() is not None
 
 
-class _Through(torch.autograd.Function):
+class _GradientRule(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, transform: NonLinear) -> Tensor:
         ctx.transform = transform
@@ -75,7 +75,7 @@ class _Through(torch.autograd.Function):
 
 def _on_the_way_back(x: Tensor, transform: NonLinear) -> Tensor:
     try:
-        made: Tensor = _Through.apply(x, transform)  # type: ignore[no-untyped-call]
+        made: Tensor = _GradientRule.apply(x, transform)  # type: ignore[no-untyped-call]
     except (RuntimeError, NotImplementedError) as error:
         if not any(word in str(error) for word in ("setup_context", "jvp", "forward AD", "functorch", "vmap")):
             raise

@@ -1,0 +1,59 @@
+"""Memory that several tensors share: what becomes of one when another is overwritten."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Layout(NamedTuple):
+    """Where in its memory a tensor lies."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+
+    @property
+    def end(self) -> int:
+        """The first element of the memory behind it."""
+        last = sum((size - 1) * stride for size, stride in zip(self.size, self.stride, strict=True))
+        return 0 if 0 in self.size else self.offset + last + 1
+
+    @property
+    def folded(self) -> bool:
+        """Whether several of its elements are one in memory, as after ``expand``."""
+        return any(size > 1 and stride == 0 for size, stride in zip(self.size, self.stride, strict=True))
+
+
+def layout_of(tensor: Tensor) -> Layout:
+    """Return where a strided tensor lies."""
+    return Layout(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
+
+
+def memory_of(tensor: Tensor) -> int:
+    """Return a number that tensors in the same memory share; 0 for one without memory of its own."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
+
+
+def overlaid(layouts: list[Layout], old: Tensor, *written: Tensor) -> Tensor:
+    """Return ``old`` as it is after the others, in the same memory, were written one after the other."""
+    memory = old.new_zeros(max(layout.end for layout in layouts))
+    places = torch.arange(len(memory), device=old.device)
+    for value, layout in zip((old, *written), layouts, strict=True):
+        # not as_strided_scatter: its derivative is wrong in torch 2.13
+        memory = memory.scatter(0, _places(places, layout), value.flatten())
+    return memory[_places(places, layouts[0])].view(layouts[0].size)
+
+
+def overlaid_unseen(layouts: list[Layout], old: Tensor, *written: Tensor) -> Tensor:
+    """Return the same with the derivative of ``old``, for writing that autograd did not see, as through ``detach``."""
+    value = old.clone()
+    value.detach().copy_(overlaid(layouts, old.detach(), *(each.detach() for each in written)))
+    return value
+
+
+def _places(places: Tensor, layout: Layout) -> Tensor:
+    return places.as_strided(layout.size, layout.stride, layout.offset).flatten()
