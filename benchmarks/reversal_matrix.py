@@ -176,7 +176,12 @@ LAYERS = {
     "Function, jvp": Layer(with_forward_mode, None, "the same with a rule for forward mode"),
 }
 OUTCOMES = ("yes", "recompiles", "error", "**wrong**")  # from good to bad; a cell shows the worst of its strengths
-PAGE_TEXT = """# Reversal layers compared
+PAGE_TEXT = """---
+hide:
+  - toc
+---
+
+# Reversal layers compared
 
 A reversal passes a value on and multiplies the gradient on its way back by `-strength`. Torch has many ways to come by
 a gradient, and a layer that is right in one can be silently wrong in another. Each row below is one way; its test works
