@@ -45,6 +45,16 @@ class Node:
         """Shape of the value."""
         return tuple(self.value.shape)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the value's elements."""
+        return self.value.dtype
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the value's elements; a view counts them too."""
+        return self.value.numel() * self.value.element_size()
+
     def __repr__(self) -> str:
         return f"Node({self.name!r}, op={self.op!r}, shape={self.shape})"
 

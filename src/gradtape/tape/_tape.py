@@ -8,14 +8,15 @@ from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_flatten, tree_map
 
 from gradtape.errors import InputError, TapeError
-from gradtape.tape import _invert, _steer, _walk
-from gradtape.tape._node import Call, Node, Ref
+from gradtape.tape import _invert, _json, _steer, _walk
+from gradtape.tape._node import Call, Node
 from gradtape.tape._recorder import Recorder
+from gradtape.tape._replay import downstream, rerun, run_again
 from gradtape.tape._verify import Verification, verify
 from gradtape.transforms import Transform
 
@@ -121,6 +122,23 @@ class Tape:
         """Return the nodes on the ways from ``start`` to ``end``, both included; none where no way leads there."""
         return _walk.between(self[start], self[end])
 
+    def to_json(self) -> str:
+        """Return the graph as JSON: ``{"nodes": [...]}`` in the order of computation, without the values.
+
+        Each node has its ``position``, ``name``, ``op``, ``module``, ``shape``, ``dtype``, size in ``bytes``, line of
+        ``source``, the positions of its ``parents``, whether it is an ``output``, and the 2-norms ``value_norm`` and
+        ``grad_norm`` (null where there is none; "inf" or "nan" in words).
+
+        Examples:
+            >>> import json
+            >>> with Tape() as tape:
+            ...     y = torch.tensor([3.0, 4.0], requires_grad=True) * 2
+            >>> [(node["name"], node["parents"], node["value_norm"]) for node in json.loads(tape.to_json())["nodes"]]
+            [('tensor_1', [], 5.0), ('mul_1', [0], 10.0)]
+        """
+        outputs = {self._position(leaf) for leaf in tree_flatten(self.output)[0]} if self.nodes else set()
+        return _json.to_json(self.nodes, {position for position in outputs if position is not None})
+
     def verify(self) -> Verification:
         """Compute every node again from its recorded parents, and every gradient along the tape, and compare.
 
@@ -141,7 +159,7 @@ class Tape:
             4 values and 4 gradients compared
         """
         try:
-            return verify(self.nodes, self._output_positions(), self._rerun)
+            return verify(self.nodes, self._output_positions(), rerun)
         except RuntimeError as error:
             if "second time" not in str(error):
                 raise
@@ -195,7 +213,7 @@ class Tape:
             TapeError: No such node, a value of another shape, or a recorded overwrite through a view.
         """
         values = {self[key].position: self._edited(self[key], edit) for key, edit in edits.items()}
-        self._run(self._downstream(values), values)
+        run_again(self.nodes, self._downstream(values), values)
         self._output_positions()
         tape = Tape()
         tape._recorder = self._recorder.copy(values)
@@ -282,7 +300,7 @@ class Tape:
     def _from(self, key: str | int, until: int | None = None) -> Callable[[Tensor], Any]:
         """Return the function from a node's value to the output, or to the value of node ``until``."""
         start = self[key].position
-        calls = [call for call in self._downstream({start}) if until is None or min(call.results) <= until]
+        calls = self._downstream({start}, until)
         reached = {position for call in calls for position in call.results}
         positions = self._output_positions() if until is None else {until}
         if start not in positions and not positions & reached:
@@ -291,12 +309,23 @@ class Tape:
 
         def run(value: Tensor) -> Any:
             values = {start: value}
-            self._run(calls, values)
+            run_again(self.nodes, calls, values)
             if until is not None:
                 return values[until]
             return tree_map(lambda leaf: self._swapped(leaf, values), self.output)
 
         return run
+
+    def _downstream(self, positions: Iterable[int], until: int | None = None) -> list[Call]:
+        """Return the calls that depend on the nodes at ``positions``, in order, up to the one that makes ``until``."""
+        overwritten = self._recorder.overwritten()
+        if overwritten is not None:
+            name = overwritten.name.removesuffix(":overwritten")
+            raise TapeError(
+                f"node {name!r} was overwritten in place through a view or another name of its memory",
+                remedy="write that line without the in-place operation to replay, steer or invert",
+            )
+        return downstream(self.nodes[: None if until is None else until + 1], positions)
 
     def _output_positions(self) -> set[int]:
         """Return the positions of the nodes that the output consists of."""
@@ -316,59 +345,6 @@ class Tape:
         position = self._position(leaf)
         return leaf if position is None else values.get(position, leaf)
 
-    def _downstream(self, positions: Iterable[int]) -> list[Call]:
-        """Return the calls that depend on the nodes at ``positions``, in order."""
-        overwritten = self._recorder.overwritten()
-        if overwritten is not None:
-            name = overwritten.name.removesuffix(":overwritten")
-            raise TapeError(
-                f"node {name!r} was overwritten in place through a view or another name of its memory",
-                remedy="write that line without the in-place operation to replay, steer or invert",
-            )
-        dirty = set(positions)
-        calls: dict[int, Call] = {}
-        for node in self.nodes:
-            call = node.call
-            if node.position in dirty:
-                continue
-            if call is not None and any(read in dirty for read in call.reads()):
-                calls[id(call)] = call
-                dirty.update(call.results)
-            elif call is None and any(parent.position in dirty for parent in node.parents):
-                raise TapeError(
-                    f"node {node.name!r} was made by {node.op}, no function of torch's, and cannot be run again",
-                    remedy="replay, steer or invert behind it, or write it with torch's own functions",
-                )
-        return list(calls.values())
-
-    def _run(self, calls: list[Call], values: dict[int, Tensor]) -> None:
-        """Run calls again, taking values from ``values`` first and adding results that are not in it."""
-        for call in calls:
-            output = self._rerun(call, [self._argument(argument, values) for argument in call.arguments])
-            results = [leaf for leaf in tree_flatten(output)[0] if isinstance(leaf, Tensor)]
-            for position, result in zip(call.results, results, strict=True):
-                values.setdefault(position, result)
-
-    def _rerun(self, call: Call, arguments: list[Any]) -> Any:
-        """Run one operation in the surroundings that it was recorded in."""
-        if call.in_place:
-            arguments = [_copied(argument) for argument in arguments]
-        args, kwargs = call.rebuild(arguments)
-        with ExitStack() as ambient:
-            if not call.with_grad:
-                ambient.enter_context(torch.no_grad())
-            if call.autocast is not None:
-                ambient.enter_context(torch.autocast(*call.autocast))
-            if call.random_state is not None:
-                ambient.enter_context(torch.random.fork_rng())
-                torch.set_rng_state(call.random_state)
-            return call.function(*args, **kwargs)
-
-    def _argument(self, argument: Any, values: Mapping[int, Tensor]) -> Any:
-        if isinstance(argument, Ref):
-            return values.get(argument.position, self.nodes[argument.position].value)
-        return argument
-
     def _edited(self, node: Node, edit: Edit) -> Tensor:
         value = edit if isinstance(edit, Tensor) else edit(node.value)
         if value.shape != node.value.shape:
@@ -379,7 +355,3 @@ class Tape:
         if torch.is_grad_enabled() and node.value.requires_grad and not value.requires_grad:
             value = value.detach().requires_grad_()
         return value
-
-
-def _copied(argument: Any) -> Any:
-    return argument.clone() if isinstance(argument, Tensor) and not isinstance(argument, nn.Parameter) else argument
