@@ -30,8 +30,7 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-import gradtape as gt  # noqa: E402, I001 - the checkout must be on the path first
-from tests.transforms.reversal_cells import CELLS, STRENGTHS, Calls, Recompiled, Strength, Wrong  # noqa: E402
+from tests.transforms.reversal_cells import CELLS, STRENGTHS, Calls, Recompiled, Strength, Wrong, ours  # noqa: E402
 
 PAGE = ROOT / "docs" / "reversal-matrix.md"
 HELPERS = ["pytorch-metric-learning==2.9.0", "tqdm"]  # imported by the file of pytorch-adapt's layer
@@ -114,13 +113,6 @@ def set_alpha(layer: nn.Module, strength: float) -> None:
 
 def set_weight(layer: nn.Module, strength: float) -> None:
     layer.update_weight(strength)
-
-
-def ours(strength: Strength) -> nn.Module:
-    layer = gt.Reverse(strength.given())
-    if strength.kind == "schedule":
-        layer.position = strength.position
-    return layer
 
 
 def revgrad(strength: Strength) -> nn.Module:

@@ -1,5 +1,7 @@
 """The errors gradtape raises on purpose. Each says what is wrong, where, and what to do."""
 
+from collections.abc import Sequence
+
 
 class GradtapeError(Exception):
     """Base of every error that gradtape raises on purpose.
@@ -42,3 +44,8 @@ class TapeError(GradtapeError, RuntimeError):
 
 class GradientError(GradtapeError, ArithmeticError):
     """Gradients that a training cannot go on with: not finite for too many steps in a row."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first three names and how many more there are, for a sentence."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -7,14 +7,7 @@ from torch import nn
 
 import gradtape as gt
 from tests.docs.reading import DOCS
-from tests.transforms.reversal_cells import CELLS, STRENGTHS, Calls, Strength
-
-
-def module(strength: Strength) -> nn.Module:
-    layer = gt.Reverse(strength.given())
-    if strength.kind == "schedule":
-        layer.position = strength.position
-    return layer
+from tests.transforms.reversal_cells import CELLS, STRENGTHS, Calls, Strength, ours
 
 
 def function(strength: Strength) -> nn.Module:
@@ -24,7 +17,7 @@ def function(strength: Strength) -> nn.Module:
 @pytest.mark.parametrize("strength", STRENGTHS.values(), ids=STRENGTHS)
 @pytest.mark.parametrize("name", CELLS)
 def test_reverse(name: str, strength: Strength) -> None:
-    CELLS[name].check(module, strength)
+    CELLS[name].check(ours, strength)
 
 
 @pytest.mark.parametrize("strength", [name for name in STRENGTHS if name != "schedule"])

@@ -12,13 +12,21 @@ from torch.utils._pytree import tree_leaves
 
 from gradtape.errors import TapeError
 from gradtape.tape._node import Call, Node, Ref
+from gradtape.tape._recorder import Recorder
 
 
-def downstream(nodes: Sequence[Node], positions: Iterable[int]) -> list[Call]:
-    """Return the calls among these nodes that depend on the nodes at ``positions``, in order."""
+def downstream(recorder: Recorder, positions: Iterable[int], until: int | None = None) -> list[Call]:
+    """Return the calls that depend on the nodes at ``positions``, in order, up to the one that makes ``until``."""
+    overwritten = recorder.overwritten()
+    if overwritten is not None:
+        name = overwritten.name.removesuffix(":overwritten")
+        raise TapeError(
+            f"node {name!r} was overwritten in place through a view or another name of its memory",
+            remedy="write that line without the in-place operation to replay, steer or invert",
+        )
     dirty = set(positions)
     calls: dict[int, Call] = {}
-    for node in nodes:
+    for node in recorder.nodes[: None if until is None else until + 1]:
         call = node.call
         if node.position in dirty:
             continue

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from difflib import get_close_matches
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
 from torch.utils._pytree import tree_flatten, tree_map
 
 from gradtape.errors import InputError, TapeError
 from gradtape.tape import _invert, _json, _steer, _walk
-from gradtape.tape._node import Call, Node
+from gradtape.tape._backward import send_back
+from gradtape.tape._node import Node
 from gradtape.tape._recorder import Recorder
 from gradtape.tape._replay import downstream, rerun, run_again
 from gradtape.tape._verify import Verification, verify
@@ -179,22 +179,7 @@ class Tape:
         Raises:
             TapeError: The loss is no scalar, or depends on nothing that was recorded.
         """
-        if loss.numel() != 1:
-            raise TapeError(f"the loss has shape {tuple(loss.shape)}", remedy="reduce it to a scalar first")
-        nodes = {node.position: node.edge for node in self.nodes if node.edge is not None}
-        leaves = list(self._recorder.leaves.values())
-        if not loss.requires_grad or not nodes:
-            raise TapeError("the loss has no gradient", remedy="record with gradients on and use a recorded value")
-        edges = [*nodes.values(), *map(get_gradient_edge, leaves)]
-        keep = retain_graph or create_graph
-        grads = torch.autograd.grad(loss, edges, retain_graph=keep, create_graph=create_graph, allow_unused=True)
-        for position, grad in zip(nodes, grads, strict=False):
-            node = self.nodes[position]
-            if grad is not None:
-                node.grad = grad if node.grad is None else node.grad + grad
-        for leaf, grad in zip(leaves, grads[len(nodes) :], strict=True):
-            if grad is not None:  # a copy: autograd may hand out one tensor twice, and clipping changes it in place
-                leaf.grad = grad.clone() if leaf.grad is None else leaf.grad + grad
+        send_back(self.nodes, list(self._recorder.leaves.values()), loss, retain_graph, create_graph)
 
     def replay(self, edits: Mapping[str | int, Edit]) -> Tape:
         """Run again what depends on the edited nodes, and nothing else.
@@ -213,7 +198,7 @@ class Tape:
             TapeError: No such node, a value of another shape, or a recorded overwrite through a view.
         """
         values = {self[key].position: self._edited(self[key], edit) for key, edit in edits.items()}
-        run_again(self.nodes, self._downstream(values), values)
+        run_again(self.nodes, downstream(self._recorder, values), values)
         self._output_positions()
         tape = Tape()
         tape._recorder = self._recorder.copy(values)
@@ -300,7 +285,7 @@ class Tape:
     def _from(self, key: str | int, until: int | None = None) -> Callable[[Tensor], Any]:
         """Return the function from a node's value to the output, or to the value of node ``until``."""
         start = self[key].position
-        calls = self._downstream({start}, until)
+        calls = downstream(self._recorder, {start}, until)
         reached = {position for call in calls for position in call.results}
         positions = self._output_positions() if until is None else {until}
         if start not in positions and not positions & reached:
@@ -315,17 +300,6 @@ class Tape:
             return tree_map(lambda leaf: self._swapped(leaf, values), self.output)
 
         return run
-
-    def _downstream(self, positions: Iterable[int], until: int | None = None) -> list[Call]:
-        """Return the calls that depend on the nodes at ``positions``, in order, up to the one that makes ``until``."""
-        overwritten = self._recorder.overwritten()
-        if overwritten is not None:
-            name = overwritten.name.removesuffix(":overwritten")
-            raise TapeError(
-                f"node {name!r} was overwritten in place through a view or another name of its memory",
-                remedy="write that line without the in-place operation to replay, steer or invert",
-            )
-        return downstream(self.nodes[: None if until is None else until + 1], positions)
 
     def _output_positions(self) -> set[int]:
         """Return the positions of the nodes that the output consists of."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtape.tracking.history import INERT, SEPARATOR
-from gradtape.transforms import Reverse
+from gradtape.transforms import Reverse, inert_layers
 
 
 class Passed(NamedTuple):
@@ -41,12 +41,7 @@ class ReversalWatch:
             **inside,
             **{name: reversal for name, reversal in others.items() if id(reversal) not in known},
         }
-        # layers that define backward as if autograd would call it; with weights, it is a method of some other meaning
-        self.inert = [
-            path
-            for path, module in model.named_modules()
-            if path and hasattr(type(module), "backward") and not any(p.requires_grad for p in module.parameters())
-        ]
+        self.inert = inert_layers(model)
         self.names = list(self._reversals)
         self._clear()
         self._handles = [

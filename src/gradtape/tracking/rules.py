@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from gradtape.errors import listed
 from gradtape.tracking.finding import Finding
 from gradtape.tracking.history import History, Matrix
 
@@ -47,7 +48,7 @@ def vanishing(history: History) -> list[Finding]:
         Finding(
             "vanishing",
             history.player,
-            _listed(names),
+            listed(names),
             int(history.steps[first]),
             f"gradient-to-weight ratio {weakest:.0e} of the strongest layer's over {WINDOW} steps",
             "use ReLU-like activations with He initialisation, or add normalisation or skip connections there",
@@ -236,7 +237,3 @@ def _last_stretch(holds: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) ->
     rows = np.flatnonzero(known)
     failed = np.flatnonzero(~holds[rows])
     return rows[failed[-1] + 1 :] if len(failed) else rows
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

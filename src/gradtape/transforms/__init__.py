@@ -4,7 +4,7 @@ from gradtape.transforms import schedules
 from gradtape.transforms._base import Transform
 from gradtape.transforms._centralize import Centralize, centralize
 from gradtape.transforms._chain import chain
-from gradtape.transforms._check import ReversalCheck
+from gradtape.transforms._check import ReversalCheck, inert_layers
 from gradtape.transforms._clip import Clip, Normalize, clip, normalize
 from gradtape.transforms._combine import AGGREGATORS, combine
 from gradtape.transforms._conflict import Combined
@@ -39,6 +39,7 @@ __all__ = [
     "chain",
     "clip",
     "combine",
+    "inert_layers",
     "mask",
     "noise",
     "normalize",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradtape.errors import InputError
+from gradtape.errors import InputError, listed
 from gradtape.transforms._judged import STEPS, Judged, Loss, domain_loss, kept, logits_of, squashed
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _check(reversal: Reverse, model: nn.Module, batch: tuple[Any, Tensor], loss:
 
 def _cut(names: tuple[str, ...]) -> str:
     return (
-        f"no gradient reaches {_listed(names)}, though the critic's loss depends on it; look for detach(), .data, "
+        f"no gradient reaches {listed(names)}, though the critic's loss depends on it; look for detach(), .data, "
         "no_grad() or .item() between the features and the critic"
     )
 
@@ -165,17 +165,25 @@ def _read(batch: tuple[Any, Tensor], *, own_loss: bool) -> tuple[tuple[Any, ...]
 
 
 def _never_called(reversal: Reverse, model: nn.Module) -> str:
-    own = [
-        f"{name} ({type(module).__name__})"
-        for name, module in model.named_modules()
-        if name and hasattr(type(module), "backward")
-    ]
+    own = [f"{path} ({type(model.get_submodule(path)).__name__})" for path in inert_layers(model)]
     if own:
         return (
-            f"the model never calls {reversal!r}, and {_listed(own)} defines backward, which autograd never calls on a "
+            f"the model never calls {reversal!r}, and {listed(own)} defines backward, which autograd never calls on a "
             f"Module, so it reverses nothing; put {reversal!r} in its place"
         )
     return f"the model never calls {reversal!r}; apply it to the features on their way to the critic"
+
+
+def inert_layers(model: nn.Module) -> list[str]:
+    """Return the paths of submodules that define ``backward`` as if autograd would call it, which it never does.
+
+    One with weights of its own is left out, since there the method has some other meaning.
+    """
+    return [
+        path
+        for path, module in model.named_modules()
+        if path and hasattr(type(module), "backward") and not any(p.requires_grad for p in module.parameters())
+    ]
 
 
 def _constant(judged: Judged) -> str:
@@ -187,7 +195,3 @@ def _constant(judged: Judged) -> str:
         if logits.dim() == 2 and logits.shape[1] == 1 and bool((logits == logits[0]).all()):
             one = f": it is always {logits[0].item():g}, as that of a softmax over one unit is; return the logit itself"
     return f"the critic's output does not depend on its input or its weights, so no gradient comes back{one}"
-
-
-def _listed(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

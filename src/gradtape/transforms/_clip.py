@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from gradtape.errors import InputError
 from gradtape.transforms._nonlinear import NonLinear
-from gradtape.transforms._norms import Per, check_per, norms, rows_norm, times
+from gradtape.transforms._norms import Per, norms, rows_norm, times
 from gradtape.transforms._places import Gradients, Place
-from gradtape.transforms._setting import Scheduled, Value, setting
+from gradtape.transforms._setting import Scheduled, Value, check_choice, setting
 
 By = Literal["norm", "value", "unit"]
 _SMALLEST_UNIT = 1e-3  # weights near zero, as at the start, would never move otherwise
@@ -51,12 +51,12 @@ class Clip(NonLinear, Scheduled):
 
     def __init__(self, limit: Value = 1.0, *, by: By = "norm", per: Per = "all") -> None:
         super().__init__("limit", limit, at_least=0.0)
-        if by not in get_args(By):
-            raise InputError(f"by is {by!r}", remedy=f"use one of {', '.join(map(repr, get_args(By)))}")
+        check_choice("by", by, By)
+        check_choice("per", per, Per)
         if by != "norm" and per != "all":
             raise InputError(f"by={by!r} was given per={per!r}", remedy="per goes with by='norm'")
         self.by = by
-        self.per = check_per(per)
+        self.per = per
         if by == "unit":
             self.on_tensor = "because it compares gradients with weights"
 
@@ -107,7 +107,8 @@ class Normalize(NonLinear):
 
     def __init__(self, per: Per = "all") -> None:
         super().__init__()
-        self.per = check_per(per)
+        check_choice("per", per, Per)
+        self.per = per
 
     def rule(self, grads: Gradients, place: Place) -> Gradients:
         """Return the gradients at length 1."""

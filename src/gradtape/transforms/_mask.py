@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradtape.errors import InputError
 from gradtape.transforms._linear import Linear, straight_through
-from gradtape.transforms._places import Gradients, Place
+from gradtape.transforms._places import Gradients, Place, names_for
 
 
 class Mask(Linear):
@@ -57,17 +57,12 @@ class Mask(Linear):
         """Return the masked gradient."""
         return _masked(grad, self._tensor())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return ``x``; the gradient that comes back through it is masked."""
-        return straight_through(x, _masked, self._tensor())
-
     def rule(self, grads: Gradients, place: Place) -> Gradients:
         """Return the gradients that are let through."""
         if isinstance(self.keep, Tensor):
             return super().rule(grads, place)
-        if place.names is None:
-            self.prepare(place)
-        names = {key: place.names[key] for key in grads} if place.names else {}
+        known = names_for(self, place)
+        names = {key: known[key] for key in grads}
         if not isinstance(self.keep, Mapping):
             return {key: grad for key, grad in grads.items() if _fits(names[key], self.keep)}
         made = dict(grads)
@@ -79,16 +74,8 @@ class Mask(Linear):
 
     def prepare(self, place: Place) -> None:
         """Refuse an optimizer whose parameters have no names, or none of these names."""
-        if isinstance(self.keep, Tensor):
-            return
-        if place.names is None:
-            raise InputError(
-                f"{self!r} goes by names, and there are none here",
-                remedy="use .on(optimizer, model), or make the optimizer with model.named_parameters()",
-            )
-        for pattern in self.keep:
-            if not any(fnmatchcase(name, pattern) for name in place.names):
-                raise InputError(f"no parameter is called {pattern!r}", remedy=_advice(pattern, place.names))
+        if not isinstance(self.keep, Tensor):
+            names_for(self, place, self.keep)
 
     def check_tensor(self) -> None:
         """Refuse to be put on a tensor with names."""
@@ -108,12 +95,6 @@ class Mask(Linear):
 def mask(x: Tensor, keep: Tensor) -> Tensor:
     """Return ``x`` with its gradient masked; the functional twin of ``Mask``."""
     return straight_through(x, _masked, keep)
-
-
-def _advice(pattern: str, names: Sequence[str]) -> str:
-    if any(name.startswith(pattern + ".") for name in names):
-        return f"{pattern + '.*'!r} is all of that submodule"
-    return f"use names such as {', '.join(names[:6])}" + (", ..." if len(names) > 6 else "")
 
 
 def _fits(name: str, patterns: Sequence[str] | Mapping[str, Tensor]) -> bool:

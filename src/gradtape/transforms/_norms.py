@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gradtape.errors import InputError
 from gradtape.transforms._places import Gradients
 
 Per = Literal["all", "tensor", "sample"]
 """What has a norm of its own: all gradients together, each tensor, or each entry of each tensor's first dimension."""
-
-
-def check_per(per: str) -> Per:
-    """Return ``per`` if it is known."""
-    for known in get_args(Per):
-        if per == known:
-            return known  # type: ignore[no-any-return]
-    raise InputError(f"per is {per!r}", remedy=f"use one of {', '.join(map(repr, get_args(Per)))}")
 
 
 def norms(grads: Gradients, per: Per) -> dict[int, Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
@@ -153,6 +154,23 @@ def place_of(optimizer: Optimizer, model: nn.Module | None) -> Place:
     if not all("param_names" in group for group in optimizer.param_groups):
         return Place(parameters, None)
     return Place(parameters, [name for group in optimizer.param_groups for name in group["param_names"]])
+
+
+def names_for(transform: Transform, place: Place, patterns: Iterable[str] = ()) -> Sequence[str]:
+    """Return the names of the parameters; refuse a place without names, and a pattern that fits none of them."""
+    names = place.names
+    if names is None:
+        raise InputError(
+            f"{transform!r} goes by names, and there are none here",
+            remedy="use .on(optimizer, model), or make the optimizer with model.named_parameters()",
+        )
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            remedy = f"use names such as {', '.join(names[:6])}" + (", ..." if len(names) > 6 else "")
+            if any(name.startswith(pattern + ".") for name in names):
+                remedy = f"{pattern + '.*'!r} is all of that submodule"
+            raise InputError(f"no parameter is called {pattern!r}", remedy=remedy)
+    return names
 
 
 def gradients_of(transform: Transform, place: Place) -> dict[int, Tensor]:

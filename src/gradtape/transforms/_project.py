@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from gradtape.errors import InputError
 from gradtape.transforms._linear import straight_through
 from gradtape.transforms._nonlinear import NonLinear
 from gradtape.transforms._norms import widest
-from gradtape.transforms._places import Gradients, Place
+from gradtape.transforms._places import Gradients, Place, names_for
+from gradtape.transforms._setting import check_choice
 
 When = Literal["always", "conflict"]
 Direction = Tensor | Sequence[Tensor] | Mapping[str, Tensor] | Callable[[], Tensor]
@@ -52,8 +53,7 @@ class Project(NonLinear):
 
     def __init__(self, direction: Direction, *, onto: bool = False, when: When = "always") -> None:
         super().__init__()
-        if when not in get_args(When):
-            raise InputError(f"when is {when!r}", remedy=f"use one of {', '.join(map(repr, get_args(When)))}")
+        check_choice("when", when, When)
         if isinstance(direction, str) or not isinstance(direction, Tensor | Sequence | Mapping | Callable):
             raise InputError(
                 f"the direction is {direction!r}", remedy="give tensors, or a function that returns a loss"
@@ -124,17 +124,7 @@ class Project(NonLinear):
         if callable(self.direction):
             found = _gradient_of(self.direction, parameters)
         elif isinstance(self.direction, Mapping):
-            if place.names is None:
-                raise InputError(
-                    f"{self!r} goes by names, and there are none here",
-                    remedy="use .on(optimizer, model), or make the optimizer with model.named_parameters()",
-                )
-            keys = {name: key for key, name in enumerate(place.names)}
-            for name in self.direction:
-                if name not in keys:
-                    raise InputError(
-                        f"no parameter is called {name!r}", remedy=f"use names such as {', '.join(place.names[:6])}"
-                    )
+            keys = {name: key for key, name in enumerate(names_for(self, place, self.direction))}
             found = {keys[name]: direction for name, direction in self.direction.items()}
         else:
             if len(self.direction) != len(parameters):

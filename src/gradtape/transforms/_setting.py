@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -128,6 +128,12 @@ def checked_number(name: str, value: Any, at_least: float = -math.inf) -> float:
         wanted = "a finite number" if at_least == -math.inf else f"a finite number of at least {at_least}"
         raise InputError(f"{name} is {value!r}", remedy=f"give {wanted}")
     return number
+
+
+def check_choice(name: str, value: str, choices: Any) -> None:
+    """Refuse what is not one of a Literal's values."""
+    if value not in get_args(choices):
+        raise InputError(f"{name} is {value!r}", remedy=f"use one of {', '.join(map(repr, get_args(choices)))}")
 
 
 def check_scalar(name: str, value: Tensor) -> None:
