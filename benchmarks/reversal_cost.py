@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 from reversal_matrix import LAYERS
-from tests.transforms.reversal_cells import STRENGTHS
+from tests.transforms.reversal_layers import STRENGTHS
 from torch import Tensor, nn
 
 STEPS = 8  # forward and backward passes in one timing

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.transforms.reversal_cells import CELLS, STRENGTHS, Calls, Recompiled, Strength, Wrong, ours  # noqa: E402
+from tests.transforms.reversal_cells import CELLS  # noqa: E402
+from tests.transforms.reversal_layers import STRENGTHS, Calls, Recompiled, Strength, Wrong, ours  # noqa: E402
 
 PAGE = ROOT / "docs" / "reversal-matrix.md"
 HELPERS = ["pytorch-metric-learning==2.9.0", "tqdm"]  # imported by the file of pytorch-adapt's layer

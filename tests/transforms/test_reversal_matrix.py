@@ -7,7 +7,8 @@ from torch import nn
 
 import gradtape as gt
 from tests.docs.reading import DOCS
-from tests.transforms.reversal_cells import CELLS, STRENGTHS, Calls, Strength, ours
+from tests.transforms.reversal_cells import CELLS
+from tests.transforms.reversal_layers import STRENGTHS, Calls, Strength, ours
 
 
 def function(strength: Strength) -> nn.Module:
