@@ -6,6 +6,7 @@ from .games import R2 as R2
 from .runs import Run as Run
 from .tape import Tape as Tape
 from .tape import record as record
+from .tape import select as select
 from .tracking import Finding as Finding
 from .tracking import track as track
 from .transforms import EMA as EMA

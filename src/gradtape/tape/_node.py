@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from gradtape.errors import TapeError
+
+_LEAVES = {Tensor, nn.Parameter, int, float, str, bool, type(None), torch.dtype, torch.device, torch.memory_format}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Node:
     """One intermediate result.
 
@@ -21,10 +27,10 @@ class Node:
         position: Place in the order of computation, from 0.
         op: Name of the operation, ``input`` for what came from outside.
         module: Path of the module in which the operation ran, empty for the model itself.
-        value: The result, as the computation left it, with its autograd history.
+        shape: Shape of the value.
+        dtype: Type of the value's elements.
         source: The user's line that ran the operation, ``file.py:12``.
         parents: Nodes it was computed from.
-        children: Nodes computed from it.
         grad: Gradient of the losses given to ``Tape.backward``, summed; None before, or where none flows.
     """
 
@@ -32,64 +38,104 @@ class Node:
     position: int
     op: str
     module: str
-    value: Tensor
+    shape: tuple[int, ...]
+    dtype: torch.dtype
     source: str = ""
     parents: tuple[Node, ...] = ()
-    children: list[Node] = field(default_factory=list)
     grad: Tensor | None = None
     call: Call | None = None
     edge: GradientEdge | None = None
+    held: Tensor | None = None
+    is_view: bool = False
+    shares: int | None = None
+    later: list[weakref.ref[Node]] = field(default_factory=list)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of the value."""
-        return tuple(self.value.shape)
+    def kept(self) -> bool:
+        """Whether the tape holds the value."""
+        return self.held is not None
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Type of the value's elements."""
-        return self.value.dtype
+    def value(self) -> Tensor:
+        """The result, as the computation left it, with its autograd history.
+
+        Raises:
+            TapeError: It was not kept.
+        """
+        if self.held is None:
+            raise TapeError(
+                f"the value of node {self.name!r} was not kept", remedy="record with a keep that selects it"
+            )
+        return self.held
+
+    @property
+    def children(self) -> list[Node]:
+        """Nodes computed from it."""
+        return [child for each in self.later if (child := each()) is not None]
 
     @property
     def memory(self) -> int:
         """Bytes of the value's elements; a view counts them too."""
-        return self.value.numel() * self.value.element_size()
+        return torch.Size(self.shape).numel() * self.dtype.itemsize
 
     def __repr__(self) -> str:
         return f"Node({self.name!r}, op={self.op!r}, shape={self.shape})"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ref:
     """Stands in a call's arguments for the value of the node at ``position``."""
 
     position: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Call:
     """One operation: what it takes to run it again.
 
     Attributes:
         function: The torch function.
         arguments: Its arguments, flat, with a ``Ref`` in place of a node's value.
-        rebuild: Makes ``(args, kwargs)`` of the flat arguments.
+        form: How many of them are positional, and the names of the others; or their structure, where they are nested.
         in_place: Whether it overwrites one of its arguments.
         with_grad: Whether gradients were on.
         autocast: Device type and type of an autocast region that it ran in.
-        random_state: The random state before the operation, where it drew.
+        draws: The random generators that it drew from, and their states before.
         results: Positions of the nodes that it returned.
+        read: What it told Python of a tensor's elements, such as ``.item()``; None for all that returns tensors.
     """
 
     function: Callable[..., Any]
     arguments: list[Any]
-    rebuild: Callable[[list[Any]], tuple[tuple[Any, ...], dict[str, Any]]]
-    in_place: bool
-    with_grad: bool
-    autocast: tuple[str, torch.dtype] | None
-    random_state: Tensor | None = None
-    results: list[int] = field(default_factory=list)
+    form: tuple[int, tuple[str, ...]] | TreeSpec
+    in_place: bool = False
+    with_grad: bool = True
+    autocast: tuple[str, torch.dtype] | None = None
+    draws: Sequence[tuple[torch.Generator, Tensor]] = ()
+    results: tuple[int, ...] = ()
+    read: Any = None
+
+    @staticmethod
+    def flattened(
+        args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[list[Any], tuple[int, tuple[str, ...]] | TreeSpec]:
+        """Return the leaves of a call's arguments, and their form."""
+        flat = [*args, *kwargs.values()]
+        return (flat, (len(args), tuple(kwargs))) if all(map(_is_leaf, flat)) else tree_flatten((args, kwargs))
+
+    def run(self, leaves: list[Any]) -> Any:
+        """Call the function with other leaves in place of the arguments."""
+        if isinstance(self.form, TreeSpec):
+            args, kwargs = tree_unflatten(leaves, self.form)
+        else:
+            count, names = self.form
+            args, kwargs = leaves[:count], dict(zip(names, leaves[count:], strict=True))
+        return self.function(*args, **kwargs)
 
     def reads(self) -> list[int]:
         """Return the positions of the nodes among its arguments."""
         return [argument.position for argument in self.arguments if isinstance(argument, Ref)]
+
+
+def _is_leaf(argument: Any) -> bool:
+    return type(argument) in _LEAVES

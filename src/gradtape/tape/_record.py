@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from gradtape.tape._recorder import Recorder
+from gradtape.tape._naming import COMPILED, is_compiled
+from gradtape.tape._surroundings import warn
 from gradtape.tape._tape import Tape
+from gradtape.tape._trees import with_tensors
+from gradtape.tape.select import Selector, everything
 
 
-def record(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
-    """Run ``model(*args, **kwargs)`` and keep every intermediate result.
+def record(
+    model: Callable[..., Any],
+    *args: Any,
+    keep: Selector = everything,
+    persistent: bool = False,
+    halt: str | int | None = None,
+    **kwargs: Any,
+) -> Tape:
+    """Run ``model(*args, **kwargs)`` and keep the intermediate results.
 
     Floating-point inputs are recorded as copies that take a gradient, so that ``tape["input"].grad`` exists.
 
     Args:
         model: A module, whose submodules' paths name the nodes, or any function of tensors.
         args: Positional inputs; the tensors among them become nodes ``input``, ``input_2``, ...
+        keep: Which values to keep; see ``Tape``.
+        persistent: Allow any number of backward passes; see ``Tape``.
+        halt: Node at which to stop; see ``Tape``.
         kwargs: Keyword inputs; a tensor becomes a node of its keyword's name.
 
     Returns:
-        The tape; ``tape.output`` is what the model returned.
+        The tape; ``tape.output`` is what the model returned, or the value of the node where it stopped.
 
     Raises:
+        TapeError: There is no node ``halt``.
         Exception: Whatever the model raises, with the partial tape as ``error.tape``.
 
     Examples:
@@ -35,23 +48,22 @@ def record(model: Callable[..., Any], *args: Any, **kwargs: Any) -> Tape:
         >>> tape = record(model, torch.ones(4, 2))
         >>> tape["1"].shape, [parent.name for parent in tape["1"].parents]
         ((4, 3), ['0'])
+        >>> record(model, torch.ones(4, 2), halt="1").output.shape
+        torch.Size([4, 3])
     """
-    tape = Tape()
-    recorder = tape._recorder
-    flat, spec = tree_flatten(args)
-    args = tree_unflatten([_fresh(leaf, recorder, "input") for leaf in flat], spec)
-    kwargs = {key: tree_map(lambda leaf, key=key: _fresh(leaf, recorder, key), value) for key, value in kwargs.items()}
-    with tape, recorder.naming(model) if isinstance(model, nn.Module) else ExitStack():
-        tape._output = model(*args, **kwargs)
-        tape._has_output = True
+    if is_compiled(model) and not isinstance(model, nn.Module):
+        warn(COMPILED)
+    tape = Tape(model if isinstance(model, nn.Module) else None, keep=keep, persistent=persistent, halt=halt)
+    args = with_tensors(partial(_fresh, tape=tape, name="input"), args)
+    kwargs = {key: with_tensors(partial(_fresh, tape=tape, name=key), value) for key, value in kwargs.items()}
+    with tape:
+        tape._set_output(model(*args, **kwargs))
     return tape
 
 
-def _fresh(leaf: Any, recorder: Recorder, name: str) -> Any:
-    if not isinstance(leaf, Tensor):
-        return leaf
+def _fresh(leaf: Tensor, tape: Tape, name: str) -> Tensor:
     if leaf.is_floating_point() and torch.is_grad_enabled() and not leaf.requires_grad:
         leaf = leaf.detach().requires_grad_().clone()  # no leaf of autograd's, so that a model may overwrite it
-    if recorder.node_of(leaf) is None:
-        recorder.add_input(leaf, name)
+    if tape._recorder.node_of(leaf) is None:
+        tape._recorder.add_input(leaf, name)
     return leaf

@@ -1,47 +1,74 @@
-"""Turning what runs into nodes: a torch function mode sees the operations, hooks tell the modules' names."""
+"""Turning what runs into nodes: a torch function mode that sees every operation."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections import Counter
+import weakref
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from gradtape.tape._memory import Layout, layout_of, memory_of, overlaid, overlaid_unseen
+from gradtape.tape._naming import Models, Naming
 from gradtape.tape._node import Call, Node, Ref
+from gradtape.tape._surroundings import States, autocast_region, drawn, random_states, user_line
+from gradtape.tape._trees import tensors_in
+from gradtape.tape.select import Selector, everything
 
-_IN_PLACE_NAMES = {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "imatmul"}
-_READ_ONLY_NAMES = {"grad", "requires_grad_", "retain_grad"}
+_IN_PLACE = {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "imatmul"}
 _BUFFERED = {"batch_norm", "instance_norm"}  # they update running statistics, and their name does not say so
+_SILENT = {"grad", "requires_grad_", "retain_grad", "shape", "size", "dim", "ndim", "dtype", "device", "requires_grad"}
+_SILENT |= {"is_floating_point", "numel", "layout", "is_cuda", "stride", "is_contiguous", "is_leaf", "grad_fn", "len"}
+_SILENT |= {"is_complex", "is_sparse", "is_nested", "storage_offset", "data_ptr", "_version", "untyped_storage"}
+_READS = {"item", "tolist", "numpy", "array", "bool", "int", "float", "complex", "index", "contains"}
+_READS |= {"equal", "allclose", "is_nonzero"}
 _FAR = 1000  # steps back along autograd's graph, in search of a node
-_NOT_THE_USERS = (os.path.dirname(torch.__file__), os.path.dirname(__file__))
+
+
+class Halted(BaseException):  # no error, and nothing that a model may catch
+    """Ends a computation at the node where the tape is to halt."""
+
+
+class _Known(weakref.ref[Tensor]):  # an id alone may be given again
+    __slots__ = ("position", "version")
+    position: int
+    version: int
 
 
 class Recorder(TorchFunctionMode):
-    """Appends a node for every tensor that an operation returns while the mode is on."""
+    """Appends a node for every tensor that an operation returns while the mode is on.
 
-    def __init__(self) -> None:
+    Attributes:
+        nodes: The nodes in the order of computation.
+        names: The nodes by all their names.
+        escapes: Calls that told Python of a tensor's elements.
+        halted: The value of the node at which the computation is to halt, once it is there.
+    """
+
+    def __init__(self, keep: Selector = everything, halt: str | int | None = None) -> None:
         super().__init__()
         self.nodes: list[Node] = []
         self.names: dict[str, Node] = {}
-        self.leaves: dict[int, Tensor] = {}
-        self._positions: dict[int, int] = {}
-        self._tensors: list[Tensor] = []  # the tensor of each node, kept alive so that no id is given twice
-        self._versions: dict[int, int] = {}
-        self._ignored: set[int] = set()
+        self.escapes: list[Call] = []
+        self.halted: Tensor | None = None
+        self._keep = keep
+        self._halt = halt
+        self._paused = False
+        self._naming: Naming | None = None
+        self._buffers: dict[int, Tensor] = {}  # what the model remembers is no node, unless it takes up recorded values
+        self._buffers_at: defaultdict[int, list[tuple[str, Tensor]]] = defaultdict(list)
+        self._known: dict[int, _Known] = {}
         self._counts: Counter[str] = Counter()
-        self._modules = [""]
-        self._writes: dict[int, list[tuple[int, Layout]]] = {}  # memory -> results of operations in place, in order
+        self._writes: defaultdict[int, list[tuple[int, Layout]]] = defaultdict(list)  # memory -> in place, in order
+        self._kept_at: dict[int, int] = {}  # memory -> the last node that holds a value there
+        self._given: set[int] = set()  # memory of tensors that are no nodes and were arguments
         self._by_edge: dict[tuple[int, int], Node] = {}
 
     def add_input(self, tensor: Tensor, name: str = "input") -> Node:
@@ -52,137 +79,157 @@ class Recorder(TorchFunctionMode):
 
     def node_of(self, tensor: Tensor) -> Node | None:
         """Return the node whose value is this very tensor, if there is one."""
-        position = self._positions.get(id(tensor))
-        return None if position is None else self.nodes[position]
+        known = self._known.get(id(tensor))
+        return self.nodes[known.position] if known is not None and known() is tensor else None
 
     def overwritten(self) -> Node | None:
         """Return a node whose value was changed other than by an operation on it, as through a view of its memory."""
-        for node, tensor in zip(self.nodes, self._tensors, strict=True):
-            latest = self._positions[id(tensor)] == node.position
-            lost = node.op == "overwritten" and node.call is None
-            if lost or (latest and self._versions[id(tensor)] != _version(tensor)):
+        latest = {known.position: known for known in self._known.values()}
+        for node in self.nodes:
+            known = latest.get(node.position)
+            tensor = None if known is None else known()
+            changed = tensor is not None and known is not None and known.version != _version(tensor)
+            if changed or (node.op == "overwritten" and node.call is None):
                 return node
         return None
 
-    def settle(self) -> None:
-        """Take note of what was overwritten through a view and not read since."""
-        for tensor in list(self._tensors):
+    def settle(self, output: Any) -> None:
+        """Take note of what was overwritten through a view and not read since, and of what nobody saw being made."""
+        for tensor in tensors_in(output):
             self._meet(tensor)
+        for known in list(self._known.values()):
+            alive = known()
+            if alive is not None:
+                self._meet(alive)
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Record nothing while the context lasts."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
+
+    @contextmanager
+    def naming(self, models: Models) -> Iterator[None]:
+        """Name nodes by the paths of modules while the context lasts."""
+        self._naming = Naming(models, self._listening, self._name)
+        for name, buffer in self._naming.buffers():
+            self._buffers[id(buffer)] = buffer
+            self._buffers_at[memory_of(buffer)].append((name, buffer))
+        try:
+            with self._naming.following():
+                yield
+        finally:
+            self._naming = None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         op = _operation(func)
-        flat, spec = tree_flatten((args, kwargs))
-        tensors = [leaf for leaf in flat if isinstance(leaf, Tensor)]
-        for tensor in tensors:
-            self._meet(tensor)
-        positions = [self._positions.get(id(leaf)) if isinstance(leaf, Tensor) else None for leaf in flat]
-        arguments = [
-            leaf if position is None else Ref(position) for leaf, position in zip(flat, positions, strict=True)
-        ]
+        if op.startswith("requires_grad") and args[1:] and args[0].requires_grad and not args[0].is_leaf:
+            return args[0]  # of an input that was given without gradient, and is recorded with one
+        if op in _SILENT or not self._listening():
+            return func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():  # a tape around this one need not see how this one is written
+            call, states = self._begin(func, op, args, kwargs)
+        output = func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            self._end(call, op, args[0] if op == "setitem" else output, states)
+        if self.halted is not None:
+            raise Halted
+        return output
+
+    def _listening(self) -> bool:
+        """Return whether what runs is the user's computation, and not the tape's, a backward pass or traced."""
+        traced = torch._C._functorch.peek_interpreter_stack() is not None
+        return not (self._paused or traced or torch._C._current_graph_task_id() != -1)
+
+    def _begin(
+        self, func: Callable[..., Any], op: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Call, States]:
+        flat, form = Call.flattened(args, kwargs)
+        in_place = (op.endswith("_") and not op.startswith("_")) or op in _IN_PLACE
+        in_place = in_place or bool(kwargs.get("inplace")) or kwargs.get("out") is not None
+        overwritten = tensors_in(kwargs.get("out", args[:1])) if in_place else []
+        for tensor in overwritten:
+            self._take_over(tensor, flat)
+        arguments = []
+        for leaf in flat:
+            node = self._meet(leaf) if isinstance(leaf, Tensor) else None
+            arguments.append(leaf if node is None else Ref(node.position))
         if op in _BUFFERED:  # a replay starts from the statistics of this run and leaves the model's alone
             arguments = [a.clone() if isinstance(a, Tensor) and not a.requires_grad else a for a in arguments]
-        in_place = op.endswith("_") or op in _IN_PLACE_NAMES or bool(kwargs.get("inplace")) or "out" in kwargs
-        if in_place and op not in _READ_ONLY_NAMES:
-            given = [leaf for leaf in tree_leaves(kwargs.get("out")) if isinstance(leaf, Tensor)]
-            self._keep_values(given or tensors[:1])
-        if op == "setitem":
-            func = _set_item
+        self._save(overwritten)
         call = Call(
-            func,
+            _set_item if op == "setitem" else func,
             arguments,
-            lambda leaves: tree_unflatten(leaves, spec),
+            form,
             in_place=in_place or op in _BUFFERED,
             with_grad=torch.is_grad_enabled(),
-            autocast=_autocast(),
+            autocast=autocast_region(),
         )
-        before = torch.get_rng_state()
+        return call, random_states(op, flat)
 
-        output = func(*args, **kwargs)
+    def _end(self, call: Call, op: str, output: Any, states: States) -> None:
+        call.draws = drawn(states)
+        self._given.update(memory_of(argument) for argument in call.arguments if isinstance(argument, Tensor))
+        parents = tuple(dict.fromkeys(self.nodes[position] for position in call.reads()))
+        for result in tensors_in(output):
+            if id(result) not in self._buffers:
+                self._counts[op] += 1
+                node = self._append(result, op, f"{op}_{self._counts[op]}", call, parents)
+                call.results += (node.position,)
+                if call.in_place and op not in _BUFFERED and memory_of(result):
+                    self._writes[memory_of(result)].append((node.position, layout_of(result)))
+        if op in _READS and not isinstance(output, Tensor):
+            call.read = output.copy() if hasattr(output, "copy") else output
+            self.escapes.append(call)
 
-        if not torch.equal(before, torch.get_rng_state()):
-            call.random_state = before
-        if op not in _READ_ONLY_NAMES:
-            parents = tuple(dict.fromkeys(self.nodes[position] for position in call.reads()))
-            for result in tree_leaves(output):
-                if isinstance(result, Tensor) and id(result) not in self._ignored:
-                    self._counts[op] += 1
-                    node = self._append(result, op, f"{op}_{self._counts[op]}", call, parents)
-                    call.results.append(node.position)
-                    if in_place and memory_of(result):
-                        self._writes.setdefault(memory_of(result), []).append((node.position, layout_of(result)))
-        return None if op == "setitem" else output
-
-    @contextmanager
-    def naming(self, model: nn.Module) -> Iterator[None]:
-        """Name nodes by the paths of ``model``'s modules while the context lasts."""
-        uses: Counter[str] = Counter()
-
-        def enter(path: str) -> Callable[..., None]:
-            return lambda _module, _args: self._modules.append(path)
-
-        def leave(path: str) -> Callable[..., None]:
-            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
-                self._modules.pop()
-                uses[path] += 1
-                if path:
-                    self._name_output(path if uses[path] == 1 else f"{path}:{uses[path]}", output)
-
-            return hook
-
-        self._ignored.update(id(buffer) for buffer in model.buffers())
-        handles = [
-            handle
-            for path, module in model.named_modules()
-            for handle in (
-                module.register_forward_pre_hook(enter(path), prepend=True),
-                module.register_forward_hook(leave(path)),
-            )
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-            self._modules = [""]
-
-    def _name_output(self, name: str, output: Any) -> None:
-        tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        for index, tensor in enumerate(tensors):
-            node = self.node_of(tensor)
-            if node is not None:
-                own = name if len(tensors) == 1 else f"{name}[{index}]"
-                self.names[own] = node
-                if node.name.startswith(f"{node.op}_"):  # the innermost module's name is the node's
-                    node.name = own
-
-    def _meet(self, tensor: Tensor) -> None:
+    def _name(self, name: str, tensor: Tensor) -> None:
         node = self.node_of(tensor)
         if node is None:
-            if tensor.is_leaf and tensor.requires_grad:
-                self.leaves[id(tensor)] = tensor
-            if not isinstance(tensor, nn.Parameter) and id(tensor) not in self._ignored:
-                origins = self._origins(tensor)
-                if origins:
-                    self._add_unseen(tensor, origins)
-                else:
-                    self.add_input(tensor)
-        elif node.edge is None and tensor.grad_fn is not None and not node.value.is_leaf:  # it came out of a Function
-            self._add_unseen(tensor, self._origins(tensor) or [node])
-        elif self._versions[id(tensor)] != _version(tensor) or self._written_since(node, tensor):
-            self._add_overwritten(tensor, node)
+            return
+        self.names[name] = node
+        if node.name.startswith(f"{node.op}_"):  # the innermost module's name is the node's
+            node.name = name
+            if not node.kept and self._keep(node):
+                self._hold(node, tensor)
+        self._halt_at(node, name, tensor)
+        if self.halted is not None:
+            raise Halted
+
+    def _meet(self, tensor: Tensor) -> Node | None:
+        """Return the node of a tensor that is about to be read, a new one if it is new or was changed unseen."""
+        node = self.node_of(tensor)
+        if node is None:
+            if isinstance(tensor, nn.Parameter) or id(tensor) in self._buffers:
+                return None
+            origins = self._origins(tensor)
+            return self._add_unseen(tensor, origins) if origins else self.add_input(tensor)
+        if self._known[id(tensor)].version != _version(tensor) or self._written_since(node, tensor):
+            return self._add_overwritten(tensor, node)
+        if node.edge is None and tensor.grad_fn is not None:  # it came out of a Function
+            return self._add_unseen(tensor, self._origins(tensor) or [node])
+        return node
+
+    def _take_over(self, tensor: Tensor, arguments: list[Any]) -> None:
+        """Make nodes of the buffers in a tensor's memory, which is about to be overwritten with recorded values."""
+        memory = memory_of(tensor)
+        if memory in self._buffers_at and any(isinstance(each, Tensor) and self.node_of(each) for each in arguments):
+            for name, buffer in self._buffers_at.pop(memory):
+                del self._buffers[id(buffer)]
+                self.add_input(buffer, name)
 
     def _written_since(self, node: Node, tensor: Tensor) -> list[tuple[int, Layout]]:
         """Return what was written into a tensor's memory under another name since its node."""
-        return [
-            (position, layout)
-            for position, layout in self._writes.get(memory_of(tensor), ())
-            if position > node.position and self._tensors[position] is not tensor
-        ]
+        if not self._writes:
+            return []
+        return [each for each in self._writes.get(memory_of(tensor), ()) if each[0] > node.position]
 
-    def _add_overwritten(self, tensor: Tensor, node: Node) -> None:
+    def _add_overwritten(self, tensor: Tensor, node: Node) -> Node:
         """Append what a tensor has become by operations in place on its views, or on what it is a view of."""
         written = self._written_since(node, tensor)
         layouts = [layout_of(tensor), *(layout for _, layout in written)]
@@ -193,22 +240,21 @@ class Recorder(TorchFunctionMode):
             call = Call(
                 partial(overlaid_unseen if unseen else overlaid, layouts),
                 [Ref(node.position), *(Ref(position) for position, _ in written)],
-                lambda leaves: (tuple(leaves), {}),
-                in_place=False,
+                (1 + len(written), ()),
                 with_grad=tensor.requires_grad,
-                autocast=None,
             )
         parents = (node, *(self.nodes[position] for position, _ in written))
         name = node.name.removesuffix(":overwritten") + ":overwritten"
         appended = self._append(tensor, "overwritten", name, call, parents)
         if call is not None:
-            call.results.append(appended.position)
+            call.results = (appended.position,)
+        return appended
 
-    def _add_unseen(self, tensor: Tensor, origins: list[Node]) -> None:
+    def _add_unseen(self, tensor: Tensor, origins: list[Node]) -> Node:
         """Append the result of something that no torch function came by, such as a custom autograd Function."""
         op = type(tensor.grad_fn).__name__.removesuffix("Backward")
         self._counts[op] += 1
-        self._append(tensor, op, f"{op}_{self._counts[op]}", None, tuple(origins))
+        return self._append(tensor, op, f"{op}_{self._counts[op]}", None, tuple(origins))
 
     def _origins(self, tensor: Tensor) -> list[Node]:
         """Return the nodes that autograd says an unknown tensor was computed from."""
@@ -225,49 +271,67 @@ class Recorder(TorchFunctionMode):
         return [found[position] for position in sorted(found)]
 
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
-        edge = _edge(value)
-        position = len(self.nodes)
-        node = Node(name, position, op, self._modules[-1], value, _user_line(), parents, call=call, edge=edge)
+        module = "" if self._naming is None else self._naming.path
+        shape, position = tuple(value.shape), len(self.nodes)
+        node = Node(name, position, op, module, shape, value.dtype, user_line(), parents, None, call, _edge(value))
+        node.is_view = value._is_view()
+        if op == "input" or self._keep(node):  # what came from outside nobody could compute again
+            self._hold(node, value)
         self._enter(node, value)
         self.names[name] = node
+        self._halt_at(node, name, value)
         return node
 
-    def _enter(self, node: Node, tensor: Tensor) -> None:
+    def _hold(self, node: Node, value: Tensor) -> None:
+        node.held, memory = value, memory_of(value)
+        node.shares, self._kept_at[memory] = self._kept_at.get(memory), node.position
+
+    def _halt_at(self, node: Node, name: str, value: Tensor) -> None:
+        if self._halt is not None and self._halt in (name, node.position):
+            self.halted = value
+
+    def _enter(self, node: Node, tensor: Tensor | None) -> None:
         for parent in node.parents:
-            parent.children.append(node)
+            parent.later.append(weakref.ref(node))
         self.nodes.append(node)
-        self._tensors.append(tensor)
-        self._positions[id(tensor)] = node.position
-        self._versions[id(tensor)] = _version(tensor)
+        if tensor is not None:
+            known = self._known[id(tensor)] = _Known(tensor)
+            known.position, known.version = node.position, _version(tensor)
         if node.edge is not None:
             self._by_edge[id(node.edge.node), node.edge.output_nr] = node
 
     def copy(self, values: Mapping[int, Tensor]) -> Recorder:
         """Return a recorder of the same graph with other values at some positions."""
-        twin = Recorder()
-        for node, tensor in zip(self.nodes, self._tensors, strict=True):
+        twin = Recorder(self._keep)
+        known = {each.position: each() for each in self._known.values()}
+        for node in self.nodes:
             new = values.get(node.position)
-            edge = node.edge if new is None else _edge(new)
             parents = tuple(twin.nodes[parent.position] for parent in node.parents)
-            value = node.value if new is None else new
-            fresh = replace(node, value=value, edge=edge, parents=parents, children=[], grad=None)
-            twin._enter(fresh, tensor if new is None else new)
+            fresh = replace(node, parents=parents, later=[], grad=None)
+            if new is not None:
+                fresh.held, fresh.edge = (new if node.kept else None), _edge(new)
+            twin._enter(fresh, known.get(node.position) if new is None else new)
         twin.names = {name: twin.nodes[node.position] for name, node in self.names.items()}
-        twin.leaves = dict(self.leaves)
+        twin.escapes = self.escapes
         return twin
 
-    def _keep_values(self, tensors: list[Tensor]) -> None:
+    def _save(self, tensors: list[Tensor]) -> None:
         """Copy the values that an operation is about to overwrite, where a node or an earlier call holds them."""
         for tensor in tensors:
             memory = memory_of(tensor)
-            for node in self.nodes:
-                if memory and memory_of(node.value) == memory:
-                    node.value = node.value.detach().clone()
-            for call in {id(node.call): node.call for node in self.nodes if node.call is not None}.values():
-                held = [argument is tensor for argument in call.arguments]
-                if any(held):
-                    kept = tensor.detach().clone()
-                    call.arguments = [kept if hit else a for hit, a in zip(held, call.arguments, strict=True)]
+            position = self._kept_at.pop(memory, None) if memory else None
+            while position is not None:
+                node = self.nodes[position]
+                node.held, position = node.value.detach().clone(), node.shares
+            if memory in self._given:
+                self._given.discard(memory)
+                for call in {node.call for node in self.nodes if node.call is not None}:
+                    call.arguments = [a.clone() if _lies_at(memory, a) else a for a in call.arguments]
+
+
+def _lies_at(memory: int, argument: Any) -> bool:
+    """Return whether an argument is a tensor in some memory; parameters are read as they are at any time."""
+    return isinstance(argument, Tensor) and not argument.requires_grad and memory_of(argument) == memory
 
 
 def _set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
@@ -275,16 +339,10 @@ def _set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
     return tensor
 
 
-def _autocast() -> tuple[str, torch.dtype] | None:
-    for device in ("cpu", "cuda"):
-        if torch.is_autocast_enabled(device):
-            return device, torch.get_autocast_dtype(device)
-    return None
-
-
+@lru_cache(4096)
 def _operation(func: Callable[..., Any]) -> str:
-    name = getattr(func, "__name__", type(func).__name__)
-    if name == "__get__":
+    name: str = getattr(func, "__name__", type(func).__name__)
+    if name in ("__get__", "__set__"):
         name = getattr(getattr(func, "__self__", None), "__name__", name)
     return name.strip("_") if name.startswith("__") else name
 
@@ -293,6 +351,8 @@ def _edge(value: Tensor) -> GradientEdge | None:
     """Return where a gradient of the value arrives, if one can."""
     if not value.requires_grad:
         return None
+    if value.grad_fn is not None:
+        return GradientEdge(value.grad_fn, value.output_nr)
     try:
         return get_gradient_edge(value)
     except AssertionError:  # a view of a parameter made without gradients claims to require one
@@ -301,10 +361,3 @@ def _edge(value: Tensor) -> GradientEdge | None:
 
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
-
-
-def _user_line() -> str:
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_NOT_THE_USERS):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}"

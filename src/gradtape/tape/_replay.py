@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from gradtape.errors import TapeError
 from gradtape.tape._node import Call, Node, Ref
 from gradtape.tape._recorder import Recorder
+from gradtape.tape._surroundings import set_states, warn
+from gradtape.tape._trees import tensors_in
 
 
-def downstream(recorder: Recorder, positions: Iterable[int], until: int | None = None) -> list[Call]:
-    """Return the calls that depend on the nodes at ``positions``, in order, up to the one that makes ``until``."""
+def downstream(recorder: Recorder, start: Container[int], ends: Container[int] | None = None) -> set[int]:
+    """Return the positions of the nodes that depend on those at ``start`` and, where given, lead to ``ends``."""
     overwritten = recorder.overwritten()
     if overwritten is not None:
         name = overwritten.name.removesuffix(":overwritten")
@@ -24,29 +25,51 @@ def downstream(recorder: Recorder, positions: Iterable[int], until: int | None =
             f"node {name!r} was overwritten in place through a view or another name of its memory",
             remedy="write that line without the in-place operation to replay, steer or invert",
         )
-    dirty = set(positions)
+    moved: set[int] = set()
+    for node in recorder.nodes:
+        if node.position not in start and any(p.position in start or p.position in moved for p in node.parents):
+            moved.add(node.position)
+    if ends is None:
+        return moved
+    leading: set[int] = set()
+    for node in reversed(recorder.nodes):
+        if node.position in ends or node.position in leading:
+            leading.update((node.position, *(parent.position for parent in node.parents)))
+    return moved & leading
+
+
+def making(nodes: list[Node], wanted: Iterable[int]) -> list[Call]:
+    """Return the calls, in order, that make the nodes at positions ``wanted``."""
     calls: dict[int, Call] = {}
-    for node in recorder.nodes[: None if until is None else until + 1]:
-        call = node.call
-        if node.position in dirty:
-            continue
-        if call is not None and any(read in dirty for read in call.reads()):
-            calls[id(call)] = call
-            dirty.update(call.results)
-        elif call is None and any(parent.position in dirty for parent in node.parents):
+    for node in (nodes[position] for position in sorted(wanted)):
+        if node.call is None:
             raise TapeError(
                 f"node {node.name!r} was made by {node.op}, no function of torch's, and cannot be run again",
                 remedy="replay, steer or invert behind it, or write it with torch's own functions",
             )
+        calls[id(node.call)] = node.call
     return list(calls.values())
 
 
-def run_again(nodes: Sequence[Node], calls: Iterable[Call], values: dict[int, Tensor]) -> None:
+def filled(nodes: list[Node], wanted: Iterable[int]) -> dict[int, Tensor]:
+    """Compute again those of the nodes at positions ``wanted`` whose values were not kept, and what they need."""
+    lost: set[int] = set()
+    pending = set(wanted)
+    while pending:
+        node = nodes[pending.pop()]
+        if not node.kept and node.position not in lost:
+            lost.add(node.position)
+            pending.update(parent.position for parent in node.parents)
+    made: dict[int, Tensor] = {}
+    run_again(nodes, making(nodes, lost), made)
+    return made
+
+
+def run_again(nodes: list[Node], calls: Iterable[Call], values: dict[int, Tensor]) -> None:
     """Run calls again, taking values from ``values`` first and adding results that are not in it."""
     for call in calls:
-        output = rerun(call, [_argument(argument, nodes, values) for argument in call.arguments])
-        results = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
-        for position, result in zip(call.results, results, strict=True):
+        output = rerun(call, [argument_value(argument, nodes, values) for argument in call.arguments])
+        for position, result in zip(call.results, tensors_in(output), strict=True):
             values.setdefault(position, result)
 
 
@@ -54,22 +77,35 @@ def rerun(call: Call, arguments: list[Any]) -> Any:
     """Run one operation in the surroundings that it was recorded in."""
     if call.in_place:
         arguments = [_copied(argument) for argument in arguments]
-    args, kwargs = call.rebuild(arguments)
     with ExitStack() as ambient:
         if not call.with_grad:
             ambient.enter_context(torch.no_grad())
         if call.autocast is not None:
             ambient.enter_context(torch.autocast(*call.autocast))
-        if call.random_state is not None:
-            ambient.enter_context(torch.random.fork_rng())
-            torch.set_rng_state(call.random_state)
-        return call.function(*args, **kwargs)
+        ambient.callback(set_states, set_states(call.draws))
+        return call.run(arguments)
 
 
-def _argument(argument: Any, nodes: Sequence[Node], values: Mapping[int, Tensor]) -> Any:
-    if isinstance(argument, Ref):
-        return values.get(argument.position, nodes[argument.position].value)
-    return argument
+def warn_of_escapes(escapes: Iterable[Call], nodes: list[Node], values: Mapping[int, Tensor]) -> None:
+    """Warn where Python was told of elements which are others now: a branch may have been taken because of them."""
+    for call in escapes:
+        changed = [position for position in call.reads() if position in values]
+        if not changed:
+            continue
+        now = rerun(call, [argument_value(argument, nodes, values) for argument in call.arguments])
+        if not torch.equal(torch.as_tensor(now), torch.as_tensor(call.read)):
+            node = nodes[changed[0]]
+            warn(
+                f"Python read the elements of node {node.name!r} ({call.function.__name__}), which differ in the "
+                f"replay ({call.read} before, {now} now): what followed from them, such as a branch, is as recorded"
+            )
+
+
+def argument_value(argument: Any, nodes: list[Node], values: Mapping[int, Tensor]) -> Any:
+    """Return the value that stands in a call's arguments."""
+    if not isinstance(argument, Ref):
+        return argument
+    return values[argument.position] if argument.position in values else nodes[argument.position].value
 
 
 def _copied(argument: Any) -> Any:

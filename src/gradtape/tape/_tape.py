@@ -2,31 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
-from difflib import get_close_matches
-from typing import Any, Literal, Self
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, Self
 
 import torch
-from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map
+from torch import Tensor, nn
 
+from gradtape import seeding
 from gradtape.errors import InputError, TapeError
-from gradtape.tape import _invert, _json, _steer, _walk
+from gradtape.tape import _compare, _invert, _steer
 from gradtape.tape._backward import send_back
+from gradtape.tape._graph import Graph, Key, between
+from gradtape.tape._naming import Models
 from gradtape.tape._node import Node
-from gradtape.tape._recorder import Recorder
-from gradtape.tape._replay import downstream, rerun, run_again
+from gradtape.tape._recorder import Halted, Recorder
+from gradtape.tape._replay import downstream, filled, making, run_again, warn_of_escapes
+from gradtape.tape._surroundings import eager, warn
+from gradtape.tape._trees import tensors_in, with_tensors
 from gradtape.tape._verify import Verification, verify
+from gradtape.tape.select import Selector, everything, nothing
 from gradtape.transforms import Transform
 
 Edit = Tensor | Callable[[Tensor], Tensor]
 
 
-class Tape:
+class Tape(Graph):
     """A recorded graph of intermediate results, in the order in which they were computed.
 
-    Use it as a context that records whatever runs inside, or let ``record`` make one for a model.
+    Use it as a context that records whatever runs inside, in this thread; or let ``record`` make one for a model. A
+    tape inside another one records for both.
+
+    Args:
+        model: A module, whose submodules' paths name the nodes, or several by name: ``{"generator": g, "critic": c}``.
+        keep: Which nodes' values and gradients to keep, beside those of inputs. Of the others the tape knows shape,
+            type and edges, and computes a value again where a replay needs it.
+        persistent: Keep autograd's graph after ``backward``, for any number of passes.
+        halt: Name or position of the node at which to stop the computation; its value is the output.
 
     Attributes:
         nodes: All nodes, in the order of computation.
@@ -45,26 +57,101 @@ class Tape:
         tensor(11., grad_fn=<SumBackward0>)
     """
 
-    def __init__(self) -> None:
-        self._recorder = Recorder()
+    def __init__(
+        self,
+        model: Models | None = None,
+        *,
+        keep: Selector = everything,
+        persistent: bool = False,
+        halt: str | int | None = None,
+    ) -> None:
+        if not isinstance(keep, Selector):
+            raise InputError(f"keep is {keep!r}", remedy="give a selector, such as gt.select.op('relu')")
+        self._recorder = Recorder(keep, halt)
+        self._model = model
+        self._title = type(model).__name__ if isinstance(model, nn.Module) else "tape"
+        self._keep = keep
+        self._persistent = persistent
+        self._halt = halt
         self._output: Any = None
         self._has_output = False
-        self._context = ExitStack()
+        self._context: ExitStack | None = None
 
     def __enter__(self) -> Self:
-        self._context.enter_context(self._recorder)
+        if self._context is not None:
+            raise TapeError("the tape is recording already", remedy="make another one: gt.Tape()")
+        with ExitStack() as context:
+            context.enter_context(eager)
+            if self._model is not None:
+                context.enter_context(self._recorder.naming(self._model))
+            context.enter_context(self._recorder)
+            self._context = context.pop_all()
         return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._context.close()
-        self._recorder.settle()
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        if self._context is not None:
+            self._context.close()
+            self._context = None
+        self._recorder.settle(self._output)
+        if isinstance(error, Halted) and self._recorder.halted is not None:
+            self._set_output(self._recorder.halted)
+            return True
+        if error is None and self._halt is not None:
+            error = (
+                self._no_node(self._halt)
+                if isinstance(self._halt, str)
+                else TapeError(
+                    f"the computation has {len(self)} nodes and halt is {self._halt}", remedy="use a position inside it"
+                )
+            )
+            error.tape = self  # type: ignore[attr-defined]
+            raise error
         if error is not None and not hasattr(error, "tape"):
             error.tape = self  # type: ignore[attr-defined]  # the part that ran is what the user needs to see
+        made = [node for node in self.nodes if node.op != "input"]
+        if error is None and made and self._keep is not nothing and not any(node.kept for node in made):
+            warn(f"keep={self._keep} selects none of {len(made)} nodes")
+        return False
 
-    @property
-    def nodes(self) -> list[Node]:
-        """All nodes, in the order of computation."""
-        return self._recorder.nodes
+    def stop_recording(self) -> AbstractContextManager[None]:
+        """Return a context in which nothing is recorded, for what is no part of the computation.
+
+        Autograd goes on: a value made inside and used after it becomes a node of unknown making.
+        """
+        return self._recorder.pausing()
+
+    def watch(self, tensor: Tensor, name: str = "input") -> Node:
+        """Take a gradient for a tensor that asks for none, as ``tf.GradientTape.watch`` does, until recording ends.
+
+        Args:
+            tensor: A tensor of floating-point or complex numbers, before it is used.
+            name: Name for its node.
+
+        Returns:
+            Its node, whose ``grad`` the next ``backward`` fills.
+
+        Raises:
+            TapeError: The tape is not recording.
+            InputError: A tensor of whole numbers or booleans has no gradient.
+
+        Examples:
+            >>> x = torch.tensor(3.0)
+            >>> with Tape() as tape:
+            ...     node = tape.watch(x)
+            ...     y = x * x
+            >>> tape.backward(y)
+            >>> node.grad, x.requires_grad
+            (tensor(6.), False)
+        """
+        if self._context is None:
+            raise TapeError("watch is called on a tape that is not recording", remedy="call it inside `with tape:`")
+        with self._recorder.pausing():
+            if not (tensor.is_floating_point() or tensor.is_complex()):
+                raise InputError(f"a tensor of type {tensor.dtype} has no gradient", remedy="watch floating-point ones")
+            if not tensor.requires_grad:
+                tensor.requires_grad_()
+                self._context.callback(_unwatch, tensor)
+            return self._recorder.add_input(tensor, name)
 
     @property
     def output(self) -> Any:
@@ -79,65 +166,33 @@ class Tape:
         names = [node.name for node in self.nodes[:6]] + ["..."] * (len(self) > 6)
         return f"Tape({len(self)} nodes: {', '.join(names)})"
 
-    def __len__(self) -> int:
-        return len(self.nodes)
-
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self.nodes)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._recorder.names
-
-    def __getitem__(self, key: str | int) -> Node:
-        """Return a node by module path, by operation and ordinal, or by position.
+    def choose(self, among: Selector = everything, *, seed: int = 0) -> Node:
+        """Return a random node to steer: one with a gradient, on a way from an input to the output, itself excluded.
 
         Raises:
-            TapeError: There is no such node; the message names the closest.
-        """
-        if isinstance(key, int):
-            if not -len(self.nodes) <= key < len(self.nodes):
-                raise TapeError(f"no node {key} on a tape of {len(self.nodes)}", remedy="use a position inside it")
-            return self.nodes[key]
-        try:
-            return self._recorder.names[key]
-        except KeyError:
-            close = get_close_matches(key, self._recorder.names, n=3) or list(self._recorder.names)[:10]
-            raise TapeError(f"no node {key!r} on this tape", remedy=f"use one of {', '.join(close)}, ...") from None
-
-    def walk(self, direction: Literal["forward", "backward"] = "forward") -> Iterator[Node]:
-        """Yield every node in topological order: ``forward`` parents first, ``backward`` children first."""
-        if direction not in ("forward", "backward"):
-            raise InputError(f"direction is {direction!r}", remedy="walk 'forward' or 'backward'")
-        return iter(self.nodes) if direction == "forward" else reversed(self.nodes)
-
-    def ancestors(self, node: str | int) -> list[Node]:
-        """Return what a node was computed from, however far back, in the order of computation."""
-        return _walk.ancestors(self[node])
-
-    def descendants(self, node: str | int) -> list[Node]:
-        """Return what was computed from a node, however far on, in the order of computation."""
-        return _walk.descendants(self[node])
-
-    def between(self, start: str | int, end: str | int) -> list[Node]:
-        """Return the nodes on the ways from ``start`` to ``end``, both included; none where no way leads there."""
-        return _walk.between(self[start], self[end])
-
-    def to_json(self) -> str:
-        """Return the graph as JSON: ``{"nodes": [...]}`` in the order of computation, without the values.
-
-        Each node has its ``position``, ``name``, ``op``, ``module``, ``shape``, ``dtype``, size in ``bytes``, line of
-        ``source``, the positions of its ``parents``, whether it is an ``output``, and the 2-norms ``value_norm`` and
-        ``grad_norm`` (null where there is none; "inf" or "nan" in words).
+            TapeError: There is none.
 
         Examples:
-            >>> import json
-            >>> with Tape() as tape:
-            ...     y = torch.tensor([3.0, 4.0], requires_grad=True) * 2
-            >>> [(node["name"], node["parents"], node["value_norm"]) for node in json.loads(tape.to_json())["nodes"]]
-            [('tensor_1', [], 5.0), ('mul_1', [0], 10.0)]
+            >>> import gradtape as gt
+            >>> with gt.Tape() as tape:
+            ...     y = torch.ones(2, requires_grad=True).exp().relu().sum()
+            >>> tape.choose(gt.select.op("relu", "exp"), seed=1)
+            Node('exp_1', op='exp', shape=(2,))
         """
-        outputs = {self._position(leaf) for leaf in tree_flatten(self.output)[0]} if self.nodes else set()
-        return _json.to_json(self.nodes, {position for position in outputs if position is not None})
+        ends = self._outputs()
+        starts = [node for node in self.nodes if node.op == "input"] or [
+            node for node in self.nodes if not node.parents
+        ]
+        ways = between(starts, [self.nodes[end] for end in ends])
+        able = [node for node in ways if node.edge is not None and node.position not in ends and among(node)]
+        order: list[int] = torch.randperm(len(able), generator=seeding.generator(seed, "node")).tolist()
+        for node in (able[index] for index in order):
+            try:
+                making(self.nodes, downstream(self._recorder, {node.position}, ends))
+            except TapeError:
+                continue
+            return node
+        raise TapeError(f"none of {len(self)} nodes can be steered", remedy="select more, or record with gradients on")
 
     def verify(self) -> Verification:
         """Compute every node again from its recorded parents, and every gradient along the tape, and compare.
@@ -158,35 +213,31 @@ class Tape:
             >>> print(tape.verify())
             4 values and 4 gradients compared
         """
-        try:
-            return verify(self.nodes, self._output_positions(), rerun)
-        except RuntimeError as error:
-            if "second time" not in str(error):
-                raise
-            raise TapeError(
-                "autograd's graph of this tape was freed",
-                remedy="call backward with retain_graph=True, or verify first",
-            ) from None
+        return verify(self.nodes, self._outputs())
 
     def backward(self, loss: Tensor, *, retain_graph: bool = False, create_graph: bool = False) -> None:
-        """Send the gradient of ``loss`` back: into every node's ``grad`` and every parameter's ``grad``, added up.
+        """Send the gradient of ``loss`` back: into every kept node's ``grad`` and every parameter's ``grad``, added up.
+
+        To the parameters it is ``loss.backward()``, their hooks included.
 
         Args:
             loss: A scalar computed from the tape's values, inside the tape or after it.
-            retain_graph: Keep autograd's graph for another pass.
+            retain_graph: Keep autograd's graph for another pass; a persistent tape always does.
             create_graph: Make the gradients themselves differentiable.
 
         Raises:
-            TapeError: The loss is no scalar, or depends on nothing that was recorded.
+            TapeError: The loss is no scalar or has no gradient, or the graph was freed by an earlier pass.
         """
-        send_back(self.nodes, list(self._recorder.leaves.values()), loss, retain_graph, create_graph)
+        with self._recorder.pausing():
+            send_back(self.nodes, loss, retain_graph or self._persistent, create_graph)
 
-    def replay(self, edits: Mapping[str | int, Edit]) -> Tape:
-        """Run again what depends on the edited nodes, and nothing else.
+    def replay(self, edits: Mapping[Key, Edit]) -> Tape:
+        """Run again what depends on the edited nodes, and nothing else but what it needs and the tape did not keep.
 
-        Operations run in the surroundings they were recorded in: random draws repeat (on the CPU), no-grad and autocast
-        regions stay so, batch norm starts from the statistics of the recorded run, and the model's buffers are left
-        alone. The model's parameters are read as they are now.
+        Operations run in the surroundings they were recorded in: random draws repeat, no-grad and autocast regions
+        stay so, batch norm starts from the statistics of the recorded run, and the model's buffers are left alone. The
+        model's parameters are read as they are now. Python that read elements of a value, as an ``if`` does, is not
+        run again: a warning says so where it would have read others.
 
         Args:
             edits: Node -> new value, of the node's shape, or a function of the old value.
@@ -197,14 +248,28 @@ class Tape:
         Raises:
             TapeError: No such node, a value of another shape, or a recorded overwrite through a view.
         """
-        values = {self[key].position: self._edited(self[key], edit) for key, edit in edits.items()}
-        run_again(self.nodes, downstream(self._recorder, values), values)
-        self._output_positions()
-        tape = Tape()
+        start = {self[key].position: self._edited(self[key], edit) for key, edit in edits.items()}
+        self._outputs()
+        values = self._runner(start, downstream(self._recorder, start))(start)
+        warn_of_escapes(self._recorder.escapes, self.nodes, values)
+        tape = Tape(persistent=self._persistent)
         tape._recorder = self._recorder.copy(values)
-        tape._output = tree_map(lambda leaf: self._swapped(leaf, values), self.output)
-        tape._has_output = True
+        tape._set_output(with_tensors(lambda leaf: self._swapped(leaf, values), self.output))
         return tape
+
+    def compare(self, other: Tape) -> _compare.Comparison:
+        """Compare the values of two tapes, node by node of the same name: a fork with its origin, two runs of a model.
+
+        Examples:
+            >>> with Tape() as tape:
+            ...     y = (torch.ones(2) * 2).exp().sum()
+            >>> print(tape.compare(tape.replay({"mul_1": torch.zeros(2)})))
+            3 nodes differ, 1 are the same, 0 have no match
+            mul_1: off by 1 of its size
+            exp_1: off by 0.86 of its size
+            sum_1: off by 0.86 of its size
+        """
+        return _compare.compare(self.nodes, other.nodes)
 
     def steer(
         self,
@@ -238,7 +303,7 @@ class Tape:
             TapeError: No such node, or the output does not depend on it.
             InputError: A setting out of range, or an objective that is no scalar.
         """
-        return _steer.steer(self[node].value, self._from(node), objective, steps, lr, through, optimizer)
+        return _steer.steer(self._value(node), self._from(node), objective, steps, lr, through, optimizer)
 
     def invert(
         self,
@@ -274,58 +339,87 @@ class Tape:
         Source: Mahendran and Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015.
         """
         target = self[node]
-        if value.shape != target.value.shape:
+        if value.shape != target.shape:
             raise InputError(
                 f"value has shape {tuple(value.shape)}, node {target.name!r} {target.shape}",
                 remedy="give the same shape",
             )
         run = self._from(source, until=target.position)
-        return _invert.invert(self[source].value, run, target.value, value, steps, lr, smoothness, bounds)
+        return _invert.invert(self._value(source), run, self._value(target), value, steps, lr, smoothness, bounds)
 
-    def _from(self, key: str | int, until: int | None = None) -> Callable[[Tensor], Any]:
+    def _from(self, key: Key, until: int | None = None) -> Callable[[Tensor], Any]:
         """Return the function from a node's value to the output, or to the value of node ``until``."""
         start = self[key].position
-        calls = downstream(self._recorder, {start}, until)
-        reached = {position for call in calls for position in call.results}
-        positions = self._output_positions() if until is None else {until}
-        if start not in positions and not positions & reached:
+        ends = set(self._outputs()) if until is None else {until}
+        moved = downstream(self._recorder, {start}, ends)
+        if not ends & {start, *moved}:
             what = "the output" if until is None else f"node {self[until].name!r}"
             raise TapeError(f"{what} does not depend on node {self[key].name!r}", remedy="use a node on the way to it")
+        onward = self._runner({start}, moved)
 
         def run(value: Tensor) -> Any:
-            values = {start: value}
-            run_again(self.nodes, calls, values)
-            if until is not None:
-                return values[until]
-            return tree_map(lambda leaf: self._swapped(leaf, values), self.output)
+            values = onward({start: value})
+            return (
+                values[until]
+                if until is not None
+                else with_tensors(lambda leaf: self._swapped(leaf, values), self.output)
+            )
 
         return run
 
-    def _output_positions(self) -> set[int]:
-        """Return the positions of the nodes that the output consists of."""
-        positions = {self._position(leaf) for leaf in tree_flatten(self.output)[0]} - {None}
-        if not positions:
+    def _runner(self, start: Collection[int], moved: set[int]) -> Callable[[Mapping[int, Tensor]], dict[int, Tensor]]:
+        """Return the function from values at ``start`` to these and those at ``moved``, which depend on them."""
+        calls = making(self.nodes, moved)
+        given = filled(self.nodes, {read for call in calls for read in call.reads()} - moved - set(start))
+
+        def run(values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+            values = {**given, **values}
+            run_again(self.nodes, calls, values)
+            return {position: value for position, value in values.items() if position not in given}
+
+        return run
+
+    def _value(self, key: Key) -> Tensor:
+        """Return a node's value, computed again where it was not kept."""
+        node = self[key]
+        return node.value if node.kept else filled(self.nodes, {node.position})[node.position]
+
+    def _set_output(self, output: Any) -> None:
+        self._output, self._has_output = output, True
+
+    def _outputs(self) -> dict[int, Tensor]:
+        """Return the output's tensors that are nodes, by position.
+
+        Raises:
+            TapeError: There are none.
+        """
+        if not self._has_output and self.nodes:
+            return {len(self) - 1: self._value(-1)}
+        leaves = tensors_in(self.output)
+        found = {node.position: leaf for leaf in leaves if (node := self._recorder.node_of(leaf)) is not None}
+        if not found:
             raise TapeError(
                 f"no recorded value is found in the output, of type {type(self.output).__name__}",
                 remedy="return tensors, or lists, tuples and dicts of them",
             )
-        return {position for position in positions if position is not None}
+        return found
 
-    def _position(self, leaf: Any) -> int | None:
-        node = self._recorder.node_of(leaf) if isinstance(leaf, Tensor) else None
-        return None if node is None else node.position
-
-    def _swapped(self, leaf: Any, values: Mapping[int, Tensor]) -> Any:
-        position = self._position(leaf)
-        return leaf if position is None else values.get(position, leaf)
+    def _swapped(self, leaf: Tensor, values: Mapping[int, Tensor]) -> Tensor:
+        node = self._recorder.node_of(leaf)
+        return leaf if node is None else values.get(node.position, leaf)
 
     def _edited(self, node: Node, edit: Edit) -> Tensor:
-        value = edit if isinstance(edit, Tensor) else edit(node.value)
-        if value.shape != node.value.shape:
+        value = edit if isinstance(edit, Tensor) else edit(self._value(node))
+        if value.shape != node.shape:
             raise TapeError(
                 f"the new value of node {node.name!r} has shape {tuple(value.shape)}, the node {node.shape}",
                 remedy="give a value of the node's shape",
             )
-        if torch.is_grad_enabled() and node.value.requires_grad and not value.requires_grad:
+        if torch.is_grad_enabled() and node.edge is not None and not value.requires_grad:
             value = value.detach().requires_grad_()
         return value
+
+
+def _unwatch(tensor: Tensor) -> None:
+    if tensor.is_leaf:
+        tensor.requires_grad_(False)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import get_gradient_edge
-from torch.utils._pytree import tree_leaves
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from gradtape.errors import TapeError
+from gradtape.tape._backward import FREED
 from gradtape.tape._node import Call, Node, Ref
+from gradtape.tape._replay import argument_value, filled, rerun
+from gradtape.tape._trees import tensors_in
 
-_UNDEFINED = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}  # nobody knows what is in them
+_UNDEFINED = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "new", "resize_", "resize_as_"}
 
 Group = tuple[int, int] | int
 """What has a gradient of its own: an output of a node of autograd's graph, or a leaf, by its id."""
@@ -44,46 +47,137 @@ class Verification(NamedTuple):
         return "\n- ".join([f"{what}, {len(self.problems)} differ:", *self.problems]) if self.problems else what
 
 
-def verify(nodes: list[Node], outputs: set[int], rerun: Callable[[Call, list[Any]], Any]) -> Verification:
-    """Compute every node again from its recorded parents, and every gradient from its children's.
+def verify(nodes: list[Node], outputs: Mapping[int, Tensor]) -> Verification:
+    """Compute every node again from its recorded parents, and every gradient from its children's; see ``Tape.verify``.
 
     The gradient is that of the outputs' inner product with fixed random numbers. Autograd takes it in one pass through
     its own graph; here it goes from node to node along the tape, each operation differentiated on its own.
     """
-    values: list[str] = []
-    gradients: list[str] = []
-    compared = 0
-    seeds = _seeds(nodes, outputs)
+    random = torch.Generator().manual_seed(0)
+    seeds = {
+        position: torch.randn(value.shape, generator=random).to(value)
+        for position, value in sorted(outputs.items())
+        if nodes[position].edge is not None
+    }
     expected = _by_autograd(nodes, seeds)
-    collected: dict[Group, Tensor] = {}
+    own = _NodeByNode(nodes)
     for position, seed in seeds.items():
-        _add(collected, _group(nodes[position]), seed)
-    for node in reversed(nodes):
-        if node.call is None:
-            _send_back_unseen(node, collected)
-        elif node.position == node.call.results[-1]:
-            compared += _check(node.call, nodes, rerun, collected, values)
+        own.add(_group(nodes[position]), seed)
+    values = [problem for node in reversed(nodes) for problem in own.pass_back(node)]
     names = {_group(node): node.name for node in reversed(nodes)}
-    # after an overwrite, autograd counts what reads a view as reading its base; what lies before both is compared
-    shared = {_group(node) for node in nodes if node.op == "overwritten" or _view_written(node)}
-    expected = {group: grad for group, grad in expected.items() if group not in shared}
+    rewritten = set(_rewritten(nodes))
+    expected = {group: grad for group, grad in expected.items() if group not in rewritten}
+    gradients = []
     for group, grad in expected.items():
-        mine = collected.get(group)
-        problem = "the tape has none" if mine is None else _differs(mine, grad)
+        mine = own.collected.get(group)
+        problem = "the tape has none" if mine is None else _differs(mine, grad, own.largest.get(group, 0.0))
         if problem and (mine is not None or bool(grad.any())):
             gradients.append(f"the gradient of {names.get(group, 'a parameter')}: {problem}")
-    return Verification(compared, len(expected), (*reversed(values), *reversed(gradients)))
+    return Verification(own.compared, len(expected), (*reversed(values), *reversed(gradients)))
 
 
-def _seeds(nodes: list[Node], outputs: set[int]) -> dict[int, Tensor]:
-    """Return the gradient to begin with at each output."""
-    random = torch.Generator().manual_seed(0)
-    found = {}
-    for position in sorted(outputs):
-        value = nodes[position].value
-        if nodes[position].edge is not None:
-            found[position] = torch.randn(value.shape, generator=random).to(value)
-    return found
+class _NodeByNode:
+    """Gradients that go back along the tape, one operation at a time.
+
+    Attributes:
+        collected: The gradient of each group, complete when all that was computed from it has been passed.
+        largest: The largest element of what was sent to each group's children, which is the scale of its rounding.
+        compared: How many values were compared.
+    """
+
+    def __init__(self, nodes: list[Node]) -> None:
+        self.collected: dict[Group, Tensor] = {}
+        self.largest: dict[Group, float] = {}
+        self.compared = 0
+        self._nodes = nodes
+        self._hooks = {_group(node): node.held._backward_hooks or {} for node in nodes if node.held is not None}
+        self._made = filled(nodes, {read for node in nodes if node.call is not None for read in node.call.reads()})
+
+    def add(self, group: Group, grad: Tensor, of: float = 0.0) -> None:
+        self.collected[group] = self.collected[group] + grad if group in self.collected else grad
+        self.largest[group] = max(self.largest.get(group, 0.0), of)
+
+    def _leaving(self, group: Group) -> Tensor:
+        """Return a group's gradient as the user's hooks on the tensor leave it."""
+        grad = self.collected[group]
+        for hook in self._hooks.get(group, {}).values():
+            changed = hook(grad)
+            grad = grad if changed is None else changed
+        return grad
+
+    def pass_back(self, node: Node) -> list[str]:
+        """Send a node's gradient to its parents, and return what is wrong with its value."""
+        if node.call is None:
+            self._pass_unseen(node)
+        elif node.position == node.call.results[-1]:
+            return self._pass(node.call)
+        return []
+
+    def _pass(self, call: Call) -> list[str]:
+        arguments = [self._fresh(argument) for argument in call.arguments]
+        with torch.enable_grad():
+            results = tensors_in(rerun(call, arguments))
+        nodes = [self._nodes[position] for position in call.results]
+        self._differentiate(call, arguments, {_group(node): made for node, made in zip(nodes, results, strict=True)})
+        problems = []
+        for node, made in zip(nodes, results, strict=True):
+            self.compared += node.kept
+            problem = _differs(made, node.value) if node.kept and node.op not in _UNDEFINED else ""
+            problems += [f"the value of {node.name}: {problem}"] if problem else []
+        return problems
+
+    def _fresh(self, argument: Any) -> Any:
+        """Return the argument's value as a leaf of its own, where a gradient could go to it."""
+        value = argument_value(argument, self._nodes, self._made)
+        if not isinstance(value, Tensor):
+            return value
+        learns = self._nodes[argument.position].edge is not None if isinstance(argument, Ref) else value.requires_grad
+        return value.detach().requires_grad_() if learns else value.detach()
+
+    def _differentiate(self, call: Call, arguments: list[Any], results: Mapping[Group, Tensor]) -> None:
+        ends = [(made, self._leaving(group)) for group, made in results.items() if group in self.collected]
+        ends = [(made, grad.to(made)) for made, grad in ends if made.requires_grad]
+        starts = [
+            (argument, _group(self._nodes[given.position]) if isinstance(given, Ref) else id(given))
+            for argument, given in zip(arguments, call.arguments, strict=True)
+            if isinstance(argument, Tensor) and argument.requires_grad
+        ]
+        starts = [(argument, group) for argument, group in starts if group not in results]  # it returned its argument
+        if not ends or not starts:
+            return
+        if len({made.grad_fn for made in results.values()}) > 1:  # one result may be computed from another, as h from c
+            for group, made in results.items():
+                for other, grad in (each for each in ends if each[0] is not made and made.requires_grad):
+                    inner = torch.autograd.grad(other, made, grad, retain_graph=True, allow_unused=True)[0]
+                    if inner is not None:
+                        self.add(group, inner)
+        tensors, sent = zip(*ends, strict=True)
+        grads = torch.autograd.grad(tensors, [argument for argument, _ in starts], sent, allow_unused=True)
+        largest = max(_largest(grad) for grad in sent)
+        for (_, group), grad in zip(starts, grads, strict=True):
+            if grad is not None:
+                self.add(group, grad, largest)
+
+    def _pass_unseen(self, node: Node) -> None:
+        """Send a gradient back through something that only autograd knows, to each parent by the direct way alone."""
+        if _group(node) not in self.collected or node.edge is None:
+            return
+        grad = self._leaving(_group(node))
+        parents = sorted(node.parents, key=lambda each: each.position, reverse=True)
+        behind = [(_group(each), each.edge) for each in parents if each.edge is not None]
+        behind += _leaves_behind(node.edge, {edge.node for _, edge in behind})
+        sent: list[tuple[GradientEdge, Tensor]] = []
+        for group, edge in behind:
+            if group == _group(node):
+                continue
+            part = _between(node.edge, edge, grad)
+            for later, of_later in sent:
+                round_about = _between(later, edge, of_later)
+                if part is not None and round_about is not None:
+                    part = part - round_about
+            if part is not None:
+                sent.append((edge, part))
+                self.add(group, part, _largest(grad))
 
 
 def _by_autograd(nodes: list[Node], seeds: Mapping[int, Tensor]) -> dict[Group, Tensor]:
@@ -93,118 +187,84 @@ def _by_autograd(nodes: list[Node], seeds: Mapping[int, Tensor]) -> dict[Group, 
         for argument in node.call.arguments if node.call is not None else ():
             if isinstance(argument, Tensor) and argument.is_leaf and argument.requires_grad:
                 edges.setdefault(id(argument), get_gradient_edge(argument))
-    if not seeds:
-        return {}
     starts = [edge for position in seeds if (edge := nodes[position].edge) is not None]
-    grads = torch.autograd.grad(
-        starts, list(edges.values()), grad_outputs=list(seeds.values()), retain_graph=True, allow_unused=True
-    )
+    if not starts:
+        return {}
+    try:
+        grads = torch.autograd.grad(
+            starts, list(edges.values()), list(seeds.values()), retain_graph=True, allow_unused=True
+        )
+    except RuntimeError as error:
+        if "second time" in str(error):
+            raise TapeError("autograd's graph of this tape was freed", remedy=f"{FREED}, or verify first") from None
+        if "use_reentrant" in str(error):
+            raise TapeError(
+                "checkpoint with use_reentrant=True hides its gradients", remedy="use use_reentrant=False to verify"
+            ) from None
+        raise
     return {group: grad for group, grad in zip(edges, grads, strict=True) if grad is not None}
 
 
-def _fresh(argument: Any, nodes: list[Node]) -> Any:
-    """Return the argument's value as a leaf of its own, where a gradient could go to it."""
-    value = nodes[argument.position].value if isinstance(argument, Ref) else argument
-    if not isinstance(value, Tensor):
-        return value
-    learns = nodes[argument.position].edge is not None if isinstance(argument, Ref) else value.requires_grad
-    return value.detach().requires_grad_() if learns else value.detach()
+def _between(later: GradientEdge, earlier: GradientEdge, grad: Tensor) -> Tensor | None:
+    """Return what of a gradient at one place of autograd's graph arrives at another."""
+    return torch.autograd.grad([later], [earlier], [grad], retain_graph=True, allow_unused=True)[0]
 
 
-def _check(
-    call: Call,
-    nodes: list[Node],
-    rerun: Callable[[Call, list[Any]], Any],
-    collected: dict[Group, Tensor],
-    problems: list[str],
-) -> int:
-    """Run one operation again, compare what it returns, and send gradients back; return how many values there were."""
-    arguments = [_fresh(argument, nodes) for argument in call.arguments]
-    with torch.enable_grad():
-        results = [leaf for leaf in tree_leaves(rerun(call, arguments)) if isinstance(leaf, Tensor)]
-    for position, result in zip(call.results, results, strict=True):
-        node = nodes[position]
-        problem = "" if node.op in _UNDEFINED else _differs(result, node.value)
-        if problem:
-            problems.append(f"the value of {node.name}: {problem}")
-    _send_back(call, nodes, arguments, results, collected)
-    return len(results)
+def _leaves_behind(edge: GradientEdge, known: set[Any]) -> list[tuple[Group, GradientEdge]]:
+    """Return the leaves that autograd reaches from a place without coming by ``known``."""
+    pending, seen = [edge.node], {edge.node, *known}
+    found: list[tuple[Group, GradientEdge]] = []
+    while pending:
+        following = pending.pop()
+        if hasattr(following, "variable"):
+            found.append((id(following.variable), GradientEdge(following, 0)))
+        fresh = {each for each, _ in following.next_functions if each is not None} - seen
+        seen |= fresh
+        pending += fresh
+    return found
 
 
-def _send_back_unseen(node: Node, collected: dict[Group, Tensor]) -> None:
-    """Send a gradient back through something that only autograd knows, to each parent by the direct way alone."""
-    grad = collected.get(_group(node))
-    if grad is None or node.edge is None:
-        return
-    sent: list[tuple[Node, Tensor]] = []
-    for parent in sorted(node.parents, key=lambda each: each.position, reverse=True):
-        if parent.edge is None or _group(parent) == _group(node):
-            continue
-        (direct,) = torch.autograd.grad([node.edge], [parent.edge], [grad], retain_graph=True, allow_unused=True)
-        for later, part in sent:
-            if direct is None or later.edge is None:
-                continue
-            (round_about,) = torch.autograd.grad(
-                [later.edge], [parent.edge], [part], retain_graph=True, allow_unused=True
-            )
-            direct = direct if round_about is None else direct - round_about
-        if direct is not None:
-            sent.append((parent, direct))
-    for parent, part in sent:
-        _add(collected, _group(parent), part)
+def _rewritten(nodes: list[Node]) -> Iterator[Group]:
+    """Yield what autograd, after an overwrite, no longer sees as the tape does; what lies before it is compared.
 
-
-def _send_back(
-    call: Call, nodes: list[Node], arguments: list[Any], results: list[Tensor], collected: dict[Group, Tensor]
-) -> None:
-    """Differentiate one operation and add what comes back to each of its arguments."""
-    groups = [_group(nodes[position]) for position in call.results]
-    ends = {
-        group: (result, collected[group])
-        for group, result in zip(groups, results, strict=True)
-        if group in collected and result.requires_grad
-    }
-    starts = [
-        (argument, _group(nodes[given.position]) if isinstance(given, Ref) else id(given))
-        for argument, given in zip(arguments, call.arguments, strict=True)
-        if isinstance(argument, Tensor) and argument.requires_grad
-    ]
-    starts = [(argument, group) for argument, group in starts if group not in groups]  # it returned what it was given
-    if not ends or not starts:
-        return
-    grads = torch.autograd.grad(
-        [result for result, _ in ends.values()],
-        [argument for argument, _ in starts],
-        grad_outputs=[grad.to(result) for result, grad in ends.values()],
-        allow_unused=True,
-    )
-    for (_, group), grad in zip(starts, grads, strict=True):
-        if grad is not None:
-            _add(collected, group, grad)
-
-
-def _view_written(node: Node) -> bool:
-    return node.call is not None and node.call.in_place and node.value._is_view()
+    It counts what reads an overwritten view as reading the base, and leads round the view that the write came through.
+    """
+    for node in nodes:
+        if node.op == "overwritten":
+            yield _group(node)
+        if node.call is not None and node.call.in_place and node.is_view:
+            yield _group(node)
+            read = node.call.reads()
+            while read and nodes[read[0]].is_view:
+                yield _group(nodes[read[0]])
+                maker = nodes[read[0]].call
+                read = [] if maker is None else maker.reads()
 
 
 def _group(node: Node) -> Group:
     return -1 - node.position if node.edge is None else (id(node.edge.node), node.edge.output_nr)
 
 
-def _add(collected: dict[Group, Tensor], group: Group, grad: Tensor) -> None:
-    collected[group] = collected[group] + grad if group in collected else grad
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
 
 
-def _differs(mine: Tensor, theirs: Tensor) -> str:
-    """Return in words how two tensors differ beyond rounding, or nothing."""
+def _largest(tensor: Tensor) -> float:
+    finite = torch.nan_to_num(_dense(tensor.detach()).abs(), nan=0.0, posinf=0.0)
+    return float(finite.max()) if finite.numel() else 0.0
+
+
+def _differs(mine: Tensor, theirs: Tensor, of: float = 0.0) -> str:
+    """Return in words how two tensors differ beyond rounding of numbers of their size, or ``of`` that; or nothing."""
     if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
         return f"{tuple(mine.shape)} {mine.dtype} against {tuple(theirs.shape)} {theirs.dtype}"
+    mine, theirs = _dense(mine), _dense(theirs)
     if torch.equal(mine, theirs):
         return ""
     if not (theirs.is_floating_point() or theirs.is_complex()):
         return "other numbers"
     rounding = 2e-5 if torch.finfo(theirs.dtype).eps < 1e-5 else 2e-2
-    largest = torch.nan_to_num(theirs.detach().abs(), posinf=0.0).max()
-    if torch.allclose(mine, theirs, rtol=100 * rounding, atol=float(rounding * largest), equal_nan=True):
+    largest = _largest(theirs)
+    if torch.allclose(mine, theirs, rtol=100 * rounding, atol=rounding * max(largest, of), equal_nan=True):
         return ""
-    return f"off by {float((mine - theirs).detach().abs().max()):.2g}, where the largest is {float(largest):.2g}"
+    return f"off by {float((mine - theirs).detach().abs().max()):.2g}, where the largest is {largest:.2g}"

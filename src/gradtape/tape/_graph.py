@@ -1,0 +1,158 @@
+"""A graph of recorded nodes: finding one, walking between them, writing it down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from gradtape.atomic import write_atomically
+from gradtape.errors import InputError, TapeError
+from gradtape.tape import _draw, _json
+from gradtape.tape._node import Node
+from gradtape.tape._recorder import Recorder
+from gradtape.tape.select import outward
+
+Key = str | int | Node
+"""A node by name, by position, or itself (from this tape or one that was replayed from it)."""
+
+
+class Graph:
+    """The nodes of a tape and the ways between them."""
+
+    _recorder: Recorder
+    _title = "tape"
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, in the order of computation."""
+        return self._recorder.nodes
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._recorder.names
+
+    def __getitem__(self, key: Key) -> Node:
+        """Return a node by module path, by operation and ordinal, or by position.
+
+        Raises:
+            TapeError: There is no such node; the message names the closest.
+        """
+        if isinstance(key, str):
+            try:
+                return self._recorder.names[key]
+            except KeyError:
+                raise self._no_node(key) from None
+        position = key.position if isinstance(key, Node) else key
+        if not -len(self.nodes) <= position < len(self.nodes):
+            raise TapeError(f"no node {position} on a tape of {len(self.nodes)}", remedy="use a position inside it")
+        return self.nodes[position]
+
+    def _no_node(self, name: str) -> TapeError:
+        names = self._recorder.names
+        close = get_close_matches(name, names, n=3) or list(names)[:10]
+        return TapeError(f"no node {name!r} on this tape", remedy=f"use one of {', '.join(close)}, ...")
+
+    def walk(self, direction: Literal["forward", "backward"] = "forward") -> Iterator[Node]:
+        """Yield every node in topological order: ``forward`` parents first, ``backward`` children first."""
+        if direction not in ("forward", "backward"):
+            raise InputError(f"direction is {direction!r}", remedy="walk 'forward' or 'backward'")
+        return iter(self.nodes) if direction == "forward" else reversed(self.nodes)
+
+    def ancestors(self, node: Key) -> list[Node]:
+        """Return what a node was computed from, however far back, in the order of computation."""
+        return _reached([self[node]], lambda each: each.parents)
+
+    def descendants(self, node: Key) -> list[Node]:
+        """Return what was computed from a node, however far on, in the order of computation."""
+        return _reached([self[node]], lambda each: each.children)
+
+    def between(self, start: Key, end: Key) -> list[Node]:
+        """Return the nodes on the ways from ``start`` to ``end``, both included; none where no way leads there."""
+        return between([self[start]], [self[end]])
+
+    def to_json(self) -> str:
+        """Return the graph as JSON: ``{"nodes": [...]}`` in the order of computation, without the values.
+
+        Each node has its ``position``, ``name``, ``op``, ``module``, ``shape``, ``dtype``, size in ``bytes``, line of
+        ``source``, the positions of its ``parents``, whether it is an ``output``, and the 2-norms ``value_norm`` and
+        ``grad_norm`` (null where there is none; "inf" or "nan" in words).
+
+        Examples:
+            >>> import json, torch, gradtape as gt
+            >>> with gt.Tape() as tape:
+            ...     y = torch.tensor([3.0, 4.0], requires_grad=True) * 2
+            >>> [(node["name"], node["parents"], node["value_norm"]) for node in json.loads(tape.to_json())["nodes"]]
+            [('tensor_1', [], 5.0), ('mul_1', [0], 10.0)]
+        """
+        return _json.to_json(self.nodes, self._ends())
+
+    def draw(self, path: str | Path, *, unfold: str | Sequence[str] = ()) -> None:
+        """Draw the graph into an SVG file, from the inputs at the top to the outputs at the bottom.
+
+        A module is one box; in a browser a click on it shows what is inside, and the trail above leads back. Boxes are
+        coloured by the 2-norm of the gradient of what they return, on a scale of logarithms; a pointer held over one
+        tells operation, shape, type and line of source.
+
+        Args:
+            path: The file to write, ``*.svg``.
+            unfold: Paths of modules to draw open, with ``*`` and ``?`` as in file names; ``"*"`` opens all.
+
+        Raises:
+            InputError: The file is no SVG or has no folder, or nothing fits a path in ``unfold``.
+            TapeError: The tape is empty.
+
+        Examples:
+            >>> import torch, gradtape as gt
+            >>> tape = gt.record(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU()), torch.ones(4, 2))
+            >>> tape.draw("graph.svg")  # doctest: +SKIP
+        """
+        path, unfold = Path(path), [unfold] if isinstance(unfold, str) else list(unfold)
+        if path.suffix != ".svg" or not path.parent.is_dir():
+            raise InputError(f"cannot draw into {str(path)!r}", remedy="name an .svg file in a folder that exists")
+        if not self.nodes:
+            raise TapeError("the tape is empty", remedy="run something that computes with tensors inside it")
+        modules = {outer for node in self.nodes for outer in outward(node.module)}
+        for pattern in unfold:
+            if not any(fnmatchcase(module, pattern) for module in modules):
+                close = get_close_matches(pattern, modules, n=3) or sorted(modules - {""})[:5]
+                raise InputError(f"no module fits unfold={pattern!r}", remedy=f"use one of {', '.join(close)}, ...")
+        svg = _draw.draw(self.nodes, self._ends(), unfold, self._title, ran=self._recorder.names)
+        write_atomically(path, svg, then="draw again")
+
+    def _ends(self) -> set[int]:
+        """Return the positions of the nodes that the output consists of, as far as they can be told."""
+        try:
+            return set(self._outputs())
+        except TapeError:
+            return set()
+
+    def _outputs(self) -> Mapping[int, Tensor]:
+        raise NotImplementedError
+
+
+def between(starts: list[Node], ends: list[Node]) -> list[Node]:
+    """Return the nodes on the ways from any of ``starts`` to any of ``ends``, they included."""
+    ahead = {id(node) for node in [*starts, *_reached(starts, lambda each: each.children)]}
+    before = {node.position: node for node in [*_reached(ends, lambda each: each.parents), *ends]}
+    return [before[position] for position in sorted(before) if id(before[position]) in ahead]
+
+
+def _reached(starts: Iterable[Node], neighbours: Callable[[Node], Iterable[Node]]) -> list[Node]:
+    found: dict[int, Node] = {}
+    pending = [each for start in starts for each in neighbours(start)]
+    while pending:
+        each = pending.pop()
+        if each.position not in found:
+            found[each.position] = each
+            pending.extend(neighbours(each))
+    return [found[position] for position in sorted(found)]

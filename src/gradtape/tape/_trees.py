@@ -1,0 +1,37 @@
+"""Tensors inside of what a function takes or returns: tuples, lists, dicts, dataclasses and whatever pytree knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_leaves, tree_map
+
+
+def tensors_in(tree: Any) -> list[Tensor]:
+    """Return the tensors of a structure, in order."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    found = []
+    for leaf in tree_leaves(tree):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            found += [tensor for each in fields(leaf) for tensor in tensors_in(getattr(leaf, each.name))]
+    return found
+
+
+def with_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
+    """Return the same structure with other tensors in it."""
+
+    def changed(leaf: Any) -> Any:
+        if isinstance(leaf, Tensor):
+            return change(leaf)
+        if is_dataclass(leaf) and not isinstance(leaf, type):
+            given = [each.name for each in fields(leaf) if each.init]
+            return replace(leaf, **{name: with_tensors(change, getattr(leaf, name)) for name in given})
+        return leaf
+
+    return tree_map(changed, tree)
