@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -26,17 +25,18 @@ def send_back(nodes: Sequence[Node], loss: Tensor, retain_graph: bool, create_gr
     for node in nodes:
         if node.edge is not None and node.kept:
             nodes_at[node.edge.node].append(node)
-    with ExitStack() as hooks:
-        hooks.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph", UserWarning)
-        for function, here in nodes_at.items():
-            hooks.callback(function.register_prehook(_collecting(here)).remove)
-        try:
+    hooks = [function.register_prehook(_collecting(here)) for function, here in nodes_at.items()]
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph", UserWarning)
             loss.backward(retain_graph=retain_graph or create_graph, create_graph=create_graph)
-        except RuntimeError as error:
-            if "second time" not in str(error):
-                raise
-            raise TapeError("autograd's graph of this tape was freed", remedy=FREED) from None
+    except RuntimeError as error:
+        if "second time" not in str(error):
+            raise
+        raise TapeError("autograd's graph of this tape was freed", remedy=FREED) from None
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _collecting(nodes: list[Node]) -> Callable[[tuple[Tensor | None, ...]], None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,16 +58,16 @@ class Naming:
         """Follow while the context lasts."""
         if any(is_compiled(module) for module in self._paths):
             warn(COMPILED)
-        with ExitStack() as hooks:
-            for module in self._paths:
-                if isinstance(module, torch.jit.ScriptModule):  # it runs outside of Python and takes no hooks
-                    continue
-                hooks.callback(module.register_forward_pre_hook(self._enter, prepend=True).remove)
-                hooks.callback(module.register_forward_hook(self._leave).remove)
-            try:
-                yield
-            finally:
-                self._running = [""]
+        hooks = []
+        for module in self._paths:
+            hooks += [module.register_forward_pre_hook(self._enter, prepend=True)]
+            hooks += [module.register_forward_hook(self._leave)]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            self._running = [""]
 
     def _heard(self) -> bool:
         return threading.get_ident() == self._thread and self._listening()
@@ -95,6 +95,7 @@ def _paths(models: Mapping[str, nn.Module]) -> dict[nn.Module, str]:
     found: dict[nn.Module, str] = {}
     for name, model in models.items():
         for module, path in ((module, path) for path, module in model.named_modules(prefix=name)):
-            parts = [part for part in path.split(".") if part != "_orig_mod"]
-            found.setdefault(module, ".".join(parts))
+            if not isinstance(module, torch.jit.ScriptModule):  # it runs outside of Python and takes no hooks
+                parts = [part for part in path.split(".") if part != "_orig_mod"]
+                found.setdefault(module, ".".join(parts))
     return found

@@ -355,7 +355,7 @@ def _edge(value: Tensor) -> GradientEdge | None:
         return GradientEdge(value.grad_fn, value.output_nr)
     try:
         return get_gradient_edge(value)
-    except AssertionError:  # a view of a parameter made without gradients claims to require one
+    except (AssertionError, AttributeError):  # what is made of parameters without gradients may claim to require one
         return None
 
 

@@ -94,10 +94,10 @@ def warn_of_escapes(escapes: Iterable[Call], nodes: list[Node], values: Mapping[
             continue
         now = rerun(call, [argument_value(argument, nodes, values) for argument in call.arguments])
         if not torch.equal(torch.as_tensor(now), torch.as_tensor(call.read)):
-            node = nodes[changed[0]]
+            told = f"{call.read} before, {now} now" if isinstance(now, int | float) else "others now"
             warn(
-                f"Python read the elements of node {node.name!r} ({call.function.__name__}), which differ in the "
-                f"replay ({call.read} before, {now} now): what followed from them, such as a branch, is as recorded"
+                f"Python read the elements of node {nodes[changed[0]].name!r} ({call.function.__name__}), which differ "
+                f"in the replay ({told}): what followed from them, such as a branch, is as recorded"
             )
 
 

@@ -182,14 +182,14 @@ class _NodeByNode:
 
 def _by_autograd(nodes: list[Node], seeds: Mapping[int, Tensor]) -> dict[Group, Tensor]:
     """Return the gradients of all groups by one pass through autograd's own graph."""
+    starts = [edge for position in seeds if (edge := nodes[position].edge) is not None]
+    if not starts:
+        return {}
     edges = {_group(node): node.edge for node in nodes if node.edge is not None}
     for node in nodes:
         for argument in node.call.arguments if node.call is not None else ():
             if isinstance(argument, Tensor) and argument.is_leaf and argument.requires_grad:
                 edges.setdefault(id(argument), get_gradient_edge(argument))
-    starts = [edge for position in seeds if (edge := nodes[position].edge) is not None]
-    if not starts:
-        return {}
     try:
         grads = torch.autograd.grad(
             starts, list(edges.values()), list(seeds.values()), retain_graph=True, allow_unused=True
