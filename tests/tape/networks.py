@@ -5,7 +5,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils.checkpoint import checkpoint
 
 import gradtape as gt
@@ -116,6 +118,97 @@ def autocast(self: Any, x: Tensor) -> Tensor:
         return self.b(self.a(x).relu()).float()
 
 
+def unet(self: Any, x: Tensor) -> Tensor:
+    fine = self.down(x).relu_()
+    coarse = self.deep(functional.max_pool2d(fine, 2))
+    coarse = functional.interpolate(coarse, scale_factor=2, mode="bilinear")
+    return self.up(torch.cat([fine, coarse], 1))
+
+
+def squeezed(self: Any, x: Tensor) -> Tensor:
+    h = self.depthwise(x)
+    h = h * self.gate(h.mean((2, 3))).sigmoid()[:, :, None, None]
+    h += x
+    return functional.relu_(h)
+
+
+def packed(self: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    lengths = torch.tensor([3, 5])
+    out, (hidden, _) = self.rnn(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+    return pad_packed_sequence(out, batch_first=True)[0], hidden
+
+
+def decoded_with_attention(self: Any, x: Tensor) -> Tensor:
+    states, hidden = self.encoder(x)
+    hidden, token, tokens = hidden[0], torch.zeros(2, 8), []
+    for _ in range(3):
+        hidden = self.cell(token, hidden)
+        weights = torch.einsum("bh,tbh->bt", hidden, states).softmax(-1)
+        token = self.out(torch.cat([hidden, torch.einsum("bt,tbh->bh", weights, states)], -1))
+        tokens.append(token)
+    return torch.stack(tokens)
+
+
+def coupling_flow(self: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    volume = torch.linalg.slogdet(self.mix.weight)[1].expand(len(x))
+    for net in self.nets:
+        left, right = (x @ self.mix.weight).unflatten(1, (4, 2)).unbind(-1)
+        scale, shift = net(left).chunk(2, 1)
+        x = torch.stack([right * scale.tanh().exp() + shift, left], 2).flatten(1)
+        volume = volume + scale.tanh().sum(1)
+    return x, volume
+
+
+def message_passing(self: Any, x: Tensor) -> Tensor:
+    start, end = torch.tensor([[0, 1, 2, 3, 0], [1, 2, 3, 0, 2]])
+    score = self.a(x)[start, 0] - self.a(x)[end, 1]
+    largest = torch.full((4,), -9.0).scatter_reduce(0, end, score, "amax")
+    weight = (score - largest[end]).exp()
+    weight = weight / torch.zeros(4).index_add(0, end, weight)[end]
+    return torch.zeros(4, 8).index_add_(0, end, self.b(x[start]) * weight[:, None])
+
+
+def routing(self: Any, x: Tensor) -> Tensor:
+    votes, logits = self.a(x).unflatten(1, (2, 4)), torch.zeros(4, 2)
+    for _ in range(3):
+        capsule = (logits.softmax(1)[..., None] * votes).sum(1)
+        capsule = functional.normalize(capsule, dim=-1) * capsule.norm(dim=-1, keepdim=True).tanh()
+        logits = logits + torch.einsum("bic,bc->bi", votes, capsule)
+    return capsule
+
+
+def experts(self: Any, x: Tensor) -> Tensor:
+    weights, chosen = self.gate(x).softmax(-1).topk(2, -1)
+    out = torch.zeros_like(x)
+    for index, expert in enumerate(self.experts):
+        row, place = (chosen == index).nonzero(as_tuple=True)
+        out.index_add_(0, row, expert(x[row]) * weights[row, place, None])
+    return out
+
+
+def fourier_operator(self: Any, x: Tensor) -> Tensor:
+    waves = torch.fft.rfft(x)
+    mixed = torch.zeros_like(waves)
+    mixed[:, :3] = waves[:, :3] * torch.view_as_complex(self.modes.weight)
+    return torch.fft.irfft(mixed, n=8) + self.a(x)
+
+
+def attention_of_torch(self: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    query, key, value = self.a(x).unflatten(-1, (3, 2, 4)).permute(2, 1, 3, 0, 4)
+    attend = functional.scaled_dot_product_attention
+    return attend(query, key, value, torch.ones(5, 5).tril().bool()), attend(query, key, value, is_causal=True)
+
+
+def warped(self: Any, x: Tensor) -> Tensor:
+    angles = self.a(x[:, 0, 0, :8])[:, :6].unflatten(1, (2, 3))
+    return functional.grid_sample(x, functional.affine_grid(angles, x.shape, False), align_corners=False)
+
+
+def quantiles(self: Any, x: Tensor) -> tuple[Tensor, ...]:
+    h = self.a(x)
+    return h.quantile(torch.tensor([0.1, 0.5]), 1), h.median(1).values, h.cummax(1).values, h.logcumsumexp(1)
+
+
 def rows() -> Tensor:
     return torch.randn(4, 8)
 
@@ -201,6 +294,36 @@ NETWORKS: dict[str, Callable[[], tuple[nn.Module, Inputs]]] = {
         Around(lambda self, x: (self.b(x), self.a(x))[1], a=layer(), b=layer()),
         given(rows()),
     ),
+    "u-net": lambda: (
+        Around(unet, down=nn.Conv2d(3, 4, 3, padding=1), deep=nn.Conv2d(4, 4, 1), up=nn.Conv2d(8, 2, 1)),
+        given(images()),
+    ),
+    "squeeze and excitation": lambda: (
+        Around(squeezed, depthwise=nn.Conv2d(3, 3, 3, padding=1, groups=3), gate=nn.Linear(3, 3)),
+        given(images()),
+    ),
+    "packed sequences": lambda: (
+        Around(packed, rnn=nn.LSTM(8, 4, bidirectional=True, batch_first=True)),
+        given(sequences().transpose(0, 1)),
+    ),
+    "decoding with attention": lambda: (
+        Around(decoded_with_attention, encoder=nn.GRU(8, 8), cell=nn.GRUCell(8, 8), out=nn.Linear(16, 8)),
+        given(sequences()),
+    ),
+    "coupling flow": lambda: (
+        Around(coupling_flow, mix=layer(), nets=nn.ModuleList(nn.Linear(4, 8) for _ in range(2))),
+        given(rows()),
+    ),
+    "message passing": lambda: (Around(message_passing, a=layer(), b=layer()), given(rows())),
+    "routing": lambda: (Around(routing, a=layer()), given(rows())),
+    "experts": lambda: (
+        Around(experts, gate=nn.Linear(8, 3), experts=nn.ModuleList(layer() for _ in range(3))),
+        given(rows()),
+    ),
+    "fourier operator": lambda: (Around(fourier_operator, a=layer(), modes=nn.Embedding(3, 2)), given(rows())),
+    "attention of torch": lambda: (Around(attention_of_torch, a=nn.Linear(8, 24)), given(sequences())),
+    "warped images": lambda: (Around(warped, a=layer()), given(images())),
+    "quantiles": lambda: (Around(quantiles, a=layer()), given(rows())),
 }
 """What it has in it -> a fresh network and its inputs."""
 

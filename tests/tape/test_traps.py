@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import gradtape as gt
+from gradtape.errors import TapeError
 from tests.tape.networks import Around, Exponential, layer
 
 
@@ -182,3 +183,19 @@ def test_a_parameter_that_the_run_overwrites_is_told_by_verify() -> None:
 
     tape = gt.record(Around(clipped, a=layer()), torch.randn(4, 8))
     assert any(problem.startswith("the value of a: off by") for problem in tape.verify().problems)
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_recorded_and_verify_says_that_it_cannot_compare_them() -> None:
+    inside = nn.Linear(3, 2)
+
+    def model(x: Tensor) -> Tensor:
+        return inside(torch.nested.as_nested_tensor([x[:2], x[2:]])).to_padded_tensor(0.0)
+
+    tape = gt.record(model, torch.randn(6, 3))
+    assert tape["linear_1"].shape == (2, -1)
+    assert tape.output.shape == (2, 4, 2)
+    tape.backward(tape.output.sum())
+    torch.testing.assert_close(tape["input"].grad, inside.weight.sum(0).expand(6, 3))
+    with pytest.raises(TapeError, match="is a nested tensor: verify a run on padded tensors"):
+        tape.verify()

@@ -27,7 +27,7 @@ class Node:
         position: Place in the order of computation, from 0.
         op: Name of the operation, ``input`` for what came from outside.
         module: Path of the module in which the operation ran, empty for the model itself.
-        shape: Shape of the value.
+        shape: Shape of the value; ``(n, -1)`` for a nested tensor of n parts.
         dtype: Type of the value's elements.
         source: The user's line that ran the operation, ``file.py:12``.
         parents: Nodes it was computed from.

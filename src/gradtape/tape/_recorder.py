@@ -272,7 +272,8 @@ class Recorder(TorchFunctionMode):
 
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
         module = "" if self._naming is None else self._naming.path
-        shape, position = tuple(value.shape), len(self.nodes)
+        position = len(self.nodes)
+        shape = (value.size(0), -1) if value.is_nested else tuple(value.shape)
         node = Node(name, position, op, module, shape, value.dtype, user_line(), parents, None, call, _edge(value))
         node.is_view = value._is_view()
         if op == "input" or self._keep(node):  # what came from outside nobody could compute again

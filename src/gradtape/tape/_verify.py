@@ -53,6 +53,9 @@ def verify(nodes: list[Node], outputs: Mapping[int, Tensor]) -> Verification:
     The gradient is that of the outputs' inner product with fixed random numbers. Autograd takes it in one pass through
     its own graph; here it goes from node to node along the tape, each operation differentiated on its own.
     """
+    nested = next((node.name for node in nodes if -1 in node.shape), None)
+    if nested is not None:
+        raise TapeError(f"node {nested!r} is a nested tensor", remedy="verify a run on padded tensors")
     random = torch.Generator().manual_seed(0)
     seeds = {
         position: torch.randn(value.shape, generator=random).to(value)
