@@ -123,14 +123,13 @@ class Call:
         flat = [*args, *kwargs.values()]
         return (flat, (len(args), tuple(kwargs))) if all(map(_is_leaf, flat)) else tree_flatten((args, kwargs))
 
-    def run(self, leaves: list[Any]) -> Any:
-        """Call the function with other leaves in place of the arguments."""
+    def given(self, leaves: list[Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return positional and keyword arguments with these leaves."""
         if isinstance(self.form, TreeSpec):
             args, kwargs = tree_unflatten(leaves, self.form)
-        else:
-            count, names = self.form
-            args, kwargs = leaves[:count], dict(zip(names, leaves[count:], strict=True))
-        return self.function(*args, **kwargs)
+            return args, kwargs
+        count, names = self.form
+        return leaves[:count], dict(zip(names, leaves[count:], strict=True))
 
     def reads(self) -> list[int]:
         """Return the positions of the nodes among its arguments."""

@@ -77,13 +77,14 @@ def rerun(call: Call, arguments: list[Any]) -> Any:
     """Run one operation in the surroundings that it was recorded in."""
     if call.in_place:
         arguments = [_copied(argument) for argument in arguments]
+    args, kwargs = call.given(arguments)
     with ExitStack() as ambient:
         if not call.with_grad:
             ambient.enter_context(torch.no_grad())
         if call.autocast is not None:
             ambient.enter_context(torch.autocast(*call.autocast))
         ambient.callback(set_states, set_states(call.draws))
-        return call.run(arguments)
+        return call.function(*args, **kwargs)
 
 
 def warn_of_escapes(escapes: Iterable[Call], nodes: list[Node], values: Mapping[int, Tensor]) -> None:

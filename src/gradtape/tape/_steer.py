@@ -1,4 +1,4 @@
-"""Steering: a node's value moved by gradients of an objective of the output."""
+"""Steering: a node's value moved by gradients of an objective of what follows from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradtape.errors import InputError
+from gradtape.tape._descent import descend, judged, movable, refuse
+from gradtape.tape._node import Node
 from gradtape.transforms import Transform
 
 
@@ -19,8 +20,8 @@ class Steered(NamedTuple):
     Attributes:
         value: The node's value at the end, of the node's shape.
         path: Its values along the way, shape (steps + 1, *node's shape); the first is the recorded one.
-        objective: The objective along the way, shape (steps + 1,).
-        output: The model's output at the end.
+        objective: The objective along the way, shape (steps + 1,), or (steps + 1, n) with one per sample.
+        output: What the objective was given at the end: the model's output, or the value at ``at``.
     """
 
     value: Tensor
@@ -30,7 +31,7 @@ class Steered(NamedTuple):
 
 
 def steer(
-    start: Tensor,
+    node: Node,
     run: Callable[[Tensor], Any],
     objective: Callable[[Any], Tensor],
     steps: int,
@@ -38,38 +39,30 @@ def steer(
     through: Transform | None,
     optimizer: Callable[..., torch.optim.Optimizer],
 ) -> Steered:
-    """Move ``start`` by gradients of ``objective(run(value))``; see ``Tape.steer``."""
-    if steps < 1 or not lr > 0:
-        raise InputError(f"steps is {steps} and lr {lr}", remedy="give at least 1 step and a step size above 0")
-    size = start.detach().square().mean().sqrt().item() or 1.0
-    if not math.isfinite(size):
-        raise InputError("the node's value is not finite", remedy="look at what the model does to this input first")
-    value = start.detach().clone().requires_grad_()
+    """Move the node's value by gradients of ``objective(run(value))``; see ``Tape.steer``."""
+    refuse(not isinstance(steps, int) or steps < 1, f"steps is {steps!r}", "give a whole number of at least 1")
+    refuse(not 0 < lr < math.inf, f"lr is {lr}", "give a step size above 0")
+    value = movable(node).requires_grad_()
+    size = value.detach().square().mean().sqrt().item() or 1.0
+    refuse(not math.isfinite(size), f"node {node.name!r} is not finite", "look at what the model does to this input")
     updater = optimizer([value], lr=lr * size)
     if through is not None:
-        if not isinstance(through, Transform):
-            raise InputError(
-                f"through is a {type(through).__name__}", remedy="give a transformation, such as gt.Clip(1)"
-            )
+        is_one = isinstance(through, Transform)
+        refuse(not is_one, f"through is a {type(through).__name__}", "give a transformation, such as gt.Clip(1)")
+        searching = bool(updater.defaults.get("line_search_fn"))
+        refuse(searching, f"a line search knows nothing of {through!r}", "leave line_search_fn or through out")
         through.fresh().on(updater)  # its own schedule and memory: steering twice gives the same twice
-    path, objectives = [value.detach().clone()], []
-    with torch.enable_grad():
-        for _ in range(steps):
-            cost = _scalar(objective(run(value)))
-            objectives.append(cost.detach())
-            (grad,) = torch.autograd.grad(cost, value)
-            value.grad = grad
-            updater.step()
-            path.append(value.detach().clone())
-    with torch.no_grad():
+    output: Any = None
+
+    def cost(value: Tensor) -> Tensor:
+        nonlocal output
         output = run(value)
-        objectives.append(_scalar(objective(output)))
-    return Steered(value.detach(), torch.stack(path), torch.stack(objectives), output)
+        return judged(objective(output), value.shape[:1])
 
-
-def _scalar(cost: Tensor) -> Tensor:
-    if cost.numel() != 1:
-        raise InputError(
-            f"the objective has shape {tuple(cost.shape)}", remedy="return a scalar, such as a sum over the samples"
-        )
-    return cost.reshape(())
+    path, objectives = [], []
+    for step, (place, costs) in enumerate(descend(value, cost, updater, steps)):
+        finite = bool(costs.isfinite().all())
+        refuse(not finite, f"the objective is not finite at step {step} of {steps}", "give a smaller lr")
+        path.append(place)
+        objectives.append(costs)
+    return Steered(place, torch.stack(path), torch.stack(objectives), output)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Self
+from dataclasses import replace
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -273,99 +274,116 @@ class Tape(Graph):
 
     def steer(
         self,
-        node: str | int,
+        node: Key,
         objective: Callable[[Any], Tensor],
         *,
         steps: int = 30,
         lr: float = 0.1,
         through: Transform | None = None,
         optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+        at: Key | None = None,
     ) -> _steer.Steered:
-        """Move a node's value by gradients of an objective of the output.
+        """Move a node's value by gradients of an objective of the output, or of the value at another node.
 
         At each step the part of the graph below the node runs again from the moved value, and the optimizer takes
         the gradient of ``objective(output)`` with respect to that value. It descends; through ``gt.Reverse`` it climbs.
 
         Args:
             node: The node to move.
-            objective: ``objective(output) -> scalar``; sum it over samples, and each sample moves on its own.
+            objective: ``objective(output) -> scalar``, or one number for each of the node's n samples, shape (n,): then
+                their sum descends, and each sample moves on its own.
             steps: Number of updates, at least 1.
             lr: Step size as a share of the value's root mean square.
             through: A transformation of the gradient, or a chain of them. A schedule moves with each update; what
                 you gave is left as it is. Adam divides by the gradient's own size, so one that changes only the length,
                 such as ``Clip``, shows with ``optimizer=torch.optim.SGD``.
-            optimizer: A torch optimizer class, called as ``optimizer([value], lr=...)``.
+            optimizer: A torch optimizer class, called as ``optimizer([value], lr=...)`` and stepped with a closure.
+            at: A node whose value the objective is given in place of the output.
 
         Returns:
-            The moved value, the path it took, the objective along it, and the output at its end.
+            The moved value, the path it took, the objective along it, and what the objective was given at its end.
 
         Raises:
-            TapeError: No such node, or the output does not depend on it.
-            InputError: A setting out of range, or an objective that is no scalar.
+            TapeError: No such node, the output does not depend on it, or no gradient comes back to it.
+            InputError: A setting out of range, or an objective of another shape or not finite; it names the step.
         """
-        return _steer.steer(self._value(node), self._from(node), objective, steps, lr, through, optimizer)
+        start, end = self._with_value(node), None if at is None else self[at]
+        run = self._from(start, end)
+
+        def given(value: Tensor) -> Any:
+            values = run(value)
+            if end is not None:
+                return values[end.position]
+            return with_tensors(lambda leaf: self._swapped(leaf, values), self.output)
+
+        return _steer.steer(start, given, objective, steps, lr, through, optimizer)
 
     def invert(
         self,
-        node: str | int,
-        value: Tensor,
+        node: Key,
+        wanted: Tensor | Callable[[Tensor], Tensor],
         *,
+        source: Key = "input",
         steps: int = 60,
         lr: float = 0.05,
+        parameterisation: Literal["pixels", "fourier"] = "pixels",
+        jitter: int = 0,
         smoothness: float = 0.0,
+        statistics: float = 0.0,
         bounds: tuple[float, float] | None = None,
-        source: str | int = "input",
+        seed: int = 0,
     ) -> _invert.Inverted:
-        """Find an input that yields ``value`` at a node, starting from the recorded input.
+        """Find an input that yields what is wanted at a node, starting from the recorded input x₀.
 
-        ``minimise over x: ‖node(x) - value‖² / ‖value - node(x₀)‖² + smoothness · TV(x)``
+        ``minimise over x: D(node(x)) + smoothness · TV(x) + statistics · S(x)``, where D is ``wanted`` itself, or the
+        distance ``‖node(x) - wanted‖² / ‖node(x₀) - wanted‖²``, TV the mean absolute difference of neighbouring pixels,
+        down plus across, and S how strange the batch is to the batch norms on the way:
+        ``S = mean over layers and channels of (μ - m)² / (v + ε) + ((σ² - v) / (v + ε))²``,
+        with the mean μ and variance σ² of what comes in, over batch and space, and the running m and v.
 
         Args:
-            node: The node whose value is wanted; the first dimension counts samples, each inverted on its own.
-            value: The wanted value, of the node's shape.
+            node: The node at which something is wanted.
+            wanted: A value of the node's shape; or an objective of the node's value, which returns a scalar or one
+                number per sample: ``lambda value: -value[:, 3].mean((1, 2))`` looks for what channel 3 responds to.
+            source: The node to find a value of: an input, or any other before ``node``, such as embeddings.
             steps: Number of Adam updates, at least 1.
             lr: Step size in units of the input.
-            smoothness: Weight of the total variation of an input of shape (n, c, h, w), at least 0.
-            bounds: Lowest and highest value that the input may take.
-            source: The input node to find.
+            parameterisation: What the updates move: the ``pixels``, or the ``fourier`` coefficients of images
+                (n, c, h, w), weighted by 1 / frequency, which gives smoother images.
+            jitter: Each gradient is taken with the images shifted, around the edges, by a random number of pixels from
+                -jitter to jitter, down and across.
+            smoothness: Weight of TV, for images (n, c, h, w).
+            statistics: Weight of S.
+            bounds: Lowest and highest value that the input may take; it is brought back into them after each update.
+            seed: Of the shifts.
 
         Returns:
-            The best input found for each sample, not the last, and what share of the way to ``value`` is missing.
+            The best input, not the last, and what it leaves missing. Each sample has its own best, unless samples
+            depend on one another: by a scalar objective, ``statistics`` or batch norm in training mode.
 
         Raises:
-            TapeError: No such node, or it does not depend on the input.
-            InputError: A value of another shape, or a setting out of range.
+            TapeError: No such node, it does not depend on the source, or no gradient comes back.
+            InputError: A value or an objective of another shape, a setting out of range, no finite start.
 
-        Source: Mahendran and Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015.
+        Sources: Mahendran and Vedaldi, Understanding Deep Image Representations by Inverting Them, CVPR 2015; Olah,
+        Mordvintsev and Schubert, Feature Visualization, Distill 2017 (fourier, jitter); Yin et al., Dreaming to Distill
+        via DeepInversion, CVPR 2020 (statistics).
         """
-        target = self[node]
-        if value.shape != target.shape:
-            raise InputError(
-                f"value has shape {tuple(value.shape)}, node {target.name!r} {target.shape}",
-                remedy="give the same shape",
-            )
-        run = self._from(source, until=target.position)
-        return _invert.invert(self._value(source), run, self._value(target), value, steps, lr, smoothness, bounds)
+        how = _invert.Inversion(steps, lr, parameterisation, jitter, smoothness, statistics, bounds, seed)
+        start, end = self._with_value(source), self._with_value(node)
+        run = self._from(start, end)
+        return how.find([start, *self.between(start, end)[1:-1], end], run, wanted)
 
-    def _from(self, key: Key, until: int | None = None) -> Callable[[Tensor], Any]:
-        """Return the function from a node's value to the output, or to the value of node ``until``."""
-        start = self[key].position
-        ends = set(self._outputs()) if until is None else {until}
-        moved = downstream(self._recorder, {start}, ends)
-        if not ends & {start, *moved}:
-            what = "the output" if until is None else f"node {self[until].name!r}"
-            raise TapeError(f"{what} does not depend on node {self[key].name!r}", remedy="use a node on the way to it")
-        onward = self._runner({start}, moved)
-
-        def run(value: Tensor) -> Any:
-            values = onward({start: value})
-            return (
-                values[until]
-                if until is not None
-                else with_tensors(lambda leaf: self._swapped(leaf, values), self.output)
-            )
-
-        return run
+    def _from(self, start: Node, end: Node | None) -> Callable[[Tensor], dict[int, Tensor]]:
+        """Return the function from a node's value to the values by position, run again up to ``end`` or the output."""
+        ends = set(self._outputs()) if end is None else {end.position}
+        moved = downstream(self._recorder, {start.position}, ends)
+        if not ends & {start.position, *moved}:
+            what = "the output" if end is None else f"node {end.name!r}"
+            raise TapeError(f"{what} does not depend on node {start.name!r}", remedy="use a node on the way to it")
+        onward = self._runner({start.position}, moved)
+        kept = {node.position: node.held for node in self.nodes if node.held is not None}
+        return lambda value: kept | onward({start.position: value})
 
     def _runner(self, start: Collection[int], moved: set[int]) -> Callable[[Mapping[int, Tensor]], dict[int, Tensor]]:
         """Return the function from values at ``start`` to these and those at ``moved``, which depend on them."""
@@ -379,10 +397,10 @@ class Tape(Graph):
 
         return run
 
-    def _value(self, key: Key) -> Tensor:
-        """Return a node's value, computed again where it was not kept."""
+    def _with_value(self, key: Key) -> Node:
+        """Return a node with its value, computed again where it was not kept."""
         node = self[key]
-        return node.value if node.kept else filled(self.nodes, {node.position})[node.position]
+        return node if node.kept else replace(node, held=filled(self.nodes, {node.position})[node.position], later=[])
 
     def _set_output(self, output: Any) -> None:
         self._output, self._has_output = output, True
@@ -394,7 +412,7 @@ class Tape(Graph):
             TapeError: There are none.
         """
         if not self._has_output and self.nodes:
-            return {len(self) - 1: self._value(-1)}
+            return {len(self) - 1: self._with_value(-1).value}
         leaves = tensors_in(self.output)
         found = {node.position: leaf for leaf in leaves if (node := self._recorder.node_of(leaf)) is not None}
         if not found:
@@ -409,7 +427,7 @@ class Tape(Graph):
         return leaf if node is None else values.get(node.position, leaf)
 
     def _edited(self, node: Node, edit: Edit) -> Tensor:
-        value = edit if isinstance(edit, Tensor) else edit(self._value(node))
+        value = edit if isinstance(edit, Tensor) else edit(self._with_value(node).value)
         if value.shape != node.shape:
             raise TapeError(
                 f"the new value of node {node.name!r} has shape {tuple(value.shape)}, the node {node.shape}",
