@@ -267,7 +267,7 @@ def strangeness(model: Normed, x: torch.Tensor) -> float:
 def test_the_statistics_term_is_the_one_worked_out_and_leads_to_the_running_ones(as_context: bool) -> None:
     model, x = Normed().eval(), torch.randn(8, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     if as_context:  # there the running statistics are recorded values
-        with gt.Tape() as tape:
+        with gt.Tape(keep=gt.select.nothing) as tape:
             model(x)
     else:
         tape = gt.record(model, x)
@@ -352,6 +352,22 @@ def test_same_seed_same_bytes_and_nothing_is_changed(training: bool) -> None:
     assert all(torch.equal(node.value, value) for node, value in zip(tape.nodes, values, strict=True))
     assert all(p.grad is None for p in model.parameters())
     tape.backward(tape.output.sum())
+
+
+def test_what_the_tape_did_not_keep_is_computed_again() -> None:
+    model, x = small_cnn().train(), random(4, 1, 8, 8)
+    settings: Any = {"parameterisation": "fourier", "jitter": 1, "statistics": 0.1, "steps": 3}
+    found = []
+    for keep in (gt.select.everything, gt.select.nothing):
+        torch.manual_seed(3)
+        tape = gt.record(model, x, keep=keep)
+        found += [
+            tape.invert("3", torch.ones(4, 4, 4, 4), **settings).input,
+            tape.invert("6", lambda out: -out[:, 1], source="2", steps=3).input,
+            tape.steer("2", lambda value: value.mean((1, 2, 3)), at="3", steps=3).value,
+        ]
+        model = small_cnn().train()
+    assert all(torch.equal(found[index], found[index + 3]) for index in range(3))
 
 
 def test_half_precision_images_have_a_spectrum_too() -> None:

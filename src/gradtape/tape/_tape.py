@@ -372,7 +372,8 @@ class Tape(Graph):
         how = _invert.Inversion(steps, lr, parameterisation, jitter, smoothness, statistics, bounds, seed)
         start, end = self._with_value(source), self._with_value(node)
         run = self._from(start, end)
-        return how.find([start, *self.between(start, end)[1:-1], end], run, wanted)
+        way = [{start.position: start, end.position: end}.get(node.position, node) for node in self.between(start, end)]
+        return how.find(way, run, wanted)
 
     def _from(self, start: Node, end: Node | None) -> Callable[[Tensor], dict[int, Tensor]]:
         """Return the function from a node's value to the values by position, run again up to ``end`` or the output."""
