@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -15,6 +16,8 @@ from gradtape.errors import InputError, TapeError
 from gradtape.tape import _draw, _json
 from gradtape.tape._node import Node
 from gradtape.tape._recorder import Recorder
+from gradtape.tape._replay import filled
+from gradtape.tape._trees import tensors_in
 from gradtape.tape.select import outward
 
 Key = str | int | Node
@@ -26,11 +29,22 @@ class Graph:
 
     _recorder: Recorder
     _title = "tape"
+    _output: Any = None
+    _has_output = False
 
     @property
     def nodes(self) -> list[Node]:
         """All nodes, in the order of computation."""
         return self._recorder.nodes
+
+    @property
+    def output(self) -> Any:
+        """What the recorded computation returned, in its own structure."""
+        if self._has_output:
+            return self._output
+        if not self.nodes:
+            raise TapeError("the tape is empty", remedy="run something that computes with tensors inside it")
+        return self.nodes[-1].value
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -136,8 +150,30 @@ class Graph:
         except TapeError:
             return set()
 
-    def _outputs(self) -> Mapping[int, Tensor]:
-        raise NotImplementedError
+    def _set_output(self, output: Any) -> None:
+        self._output, self._has_output = output, True
+
+    def _outputs(self) -> dict[int, Tensor]:
+        """Return the output's tensors that are nodes, by position.
+
+        Raises:
+            TapeError: There are none.
+        """
+        if not self._has_output and self.nodes:
+            return {len(self) - 1: self._with_value(-1).value}
+        leaves = tensors_in(self.output)
+        found = {node.position: leaf for leaf in leaves if (node := self._recorder.node_of(leaf)) is not None}
+        if not found:
+            raise TapeError(
+                f"no recorded value is found in the output, of type {type(self.output).__name__}",
+                remedy="return tensors, or lists, tuples and dicts of them",
+            )
+        return found
+
+    def _with_value(self, key: Key) -> Node:
+        """Return a node with its value, computed again where it was not kept."""
+        node = self[key]
+        return node if node.kept else replace(node, held=filled(self.nodes, {node.position})[node.position], later=[])
 
 
 def between(starts: list[Node], ends: list[Node]) -> list[Node]:
