@@ -79,10 +79,14 @@ def test_what_runs_while_recording_is_stopped_is_no_part_of_the_tape() -> None:
     tape.backward(z)
     assert float(tape["input"].grad) == 3.0
     with gt.Tape() as tape:
+        w = x.detach() * 1
         with tape.stop_recording():
-            y = x * 3
+            y = w * 3
         z = y + 1
-    assert names(tape) == ["input", "MulBackward0_1", "add_1"] or names(tape) == ["input", "add_1"]
+    assert names(tape) == ["input", "detach_1", "mul_1", "unrecorded_1", "add_1"]
+    assert tape["unrecorded_1"].parents == (tape["mul_1"],)
+    with pytest.raises(TapeError, match="'unrecorded_1' was made while recording was stopped, and cannot be run again"):
+        tape.replay({"mul_1": lambda value: value + 1})
 
 
 def test_a_tape_inside_a_tape_gives_second_derivatives() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import gradtape as gt
+from gradtape.errors import InputError
 from gradtape.tape._draw import _SCALE, draw
 from gradtape.tape._node import Node
 from tests.tape.networks import NETWORKS
@@ -167,9 +168,11 @@ def test_colours_follow_the_gradient_and_what_is_not_finite_is_named() -> None:
         node.grad = None if size is None else torch.tensor([size])
     boxes = having(picture(tape), "data-box")
     fills = [boxes[node.name].findall("{*}rect")[-1].get("fill") for node in tape.nodes]
-    assert fills == [_SCALE[0], _SCALE[0], _SCALE[3], _SCALE[6], "#d6002f", "#eef0f3"]
+    assert fills == [_SCALE[0], "#fff", _SCALE[3], _SCALE[6], "#d6002f", "#d4d9e0"]
     assert "0.001 to 1e+03" in "".join(picture(tape).itertext())
     assert "gradient nan" in "".join(boxes[tape.nodes[4].name].itertext())
+    assert "gradient 0" in "".join(boxes[tape.nodes[1].name].itertext())
+    assert boxes[tape.nodes[1].name].get("fill") == "#111"
 
 
 def test_names_are_escaped_and_the_same_tape_gives_the_same_bytes(resnet: gt.Tape) -> None:
@@ -192,3 +195,21 @@ def test_a_chain_of_single_children_and_a_list_that_never_runs_are_no_boxes() ->
     twice = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
     boxes = having(panels(picture(gt.record(nn.Sequential(twice, nn.Tanh(), twice), torch.ones(1, 2))))[""], "data-box")
     assert list(boxes) == ["input", "0", "1", "0:2"]
+
+
+def test_what_would_take_minutes_is_refused() -> None:
+    def many_terms(x: torch.Tensor) -> torch.Tensor:
+        return sum(x * number for number in range(700))
+
+    tape = gt.record(many_terms, torch.ones(2))
+    with pytest.raises(InputError, match="too tangled to draw: their links go through"):
+        draw(tape.nodes, set(), (), "model")
+
+
+def test_what_was_computed_first_is_to_the_left() -> None:
+    def ways(x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([(x * number).relu() for number in range(5)])
+
+    boxes = having(picture(gt.record(ways, torch.ones(2))), "data-box")
+    across = [float(boxes[f"relu_{number}"].get("transform").split("(")[1].split()[0]) for number in range(1, 6)]
+    assert across == sorted(across)

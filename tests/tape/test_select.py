@@ -72,7 +72,7 @@ def test_what_was_not_kept_is_made_again(x: Tensor, keep: gt.tape.select.Selecto
     assert lean.verify().passed
     edit = {"2": lambda value: value * 0.5}
     fork = lean.replay(edit)
-    assert kept(fork) == kept(lean)
+    assert kept(fork) == sorted({*kept(lean), "2"})  # an edit is kept
     assert torch.equal(fork.output, full.replay(edit).output)
     assert not torch.equal(fork.output, lean.output)
     steered = [tape.steer("4", lambda output: output.square().sum(), steps=3) for tape in tapes]

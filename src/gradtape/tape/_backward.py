@@ -21,11 +21,12 @@ def send_back(nodes: Sequence[Node], loss: Tensor, retain_graph: bool, create_gr
         raise TapeError(f"the loss has shape {tuple(loss.shape)}", remedy="reduce it to a scalar first")
     if not loss.requires_grad:
         raise TapeError("the loss has no gradient", remedy="record with gradients on and use a recorded value")
+    arrived: list[Node] = []
     nodes_at: defaultdict[torch.autograd.graph.Node, list[Node]] = defaultdict(list)
     for node in nodes:
         if node.edge is not None and node.kept:
             nodes_at[node.edge.node].append(node)
-    hooks = [function.register_prehook(_collecting(here)) for function, here in nodes_at.items()]
+    hooks = [function.register_prehook(_collecting(here, arrived)) for function, here in nodes_at.items()]
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph", UserWarning)
@@ -37,13 +38,16 @@ def send_back(nodes: Sequence[Node], loss: Tensor, retain_graph: bool, create_gr
     finally:
         for hook in hooks:
             hook.remove()
+    if nodes_at and not arrived:
+        raise TapeError("the loss does not depend on any kept node", remedy="use a loss of this tape's values")
 
 
-def _collecting(nodes: list[Node]) -> Callable[[tuple[Tensor | None, ...]], None]:
+def _collecting(nodes: list[Node], arrived: list[Node]) -> Callable[[tuple[Tensor | None, ...]], None]:
     def hook(grads: tuple[Tensor | None, ...]) -> None:
         for node in nodes:
             grad = None if node.edge is None else grads[node.edge.output_nr]
             if grad is not None:
+                arrived.append(node)
                 node.grad = grad if node.grad is None else node.grad + grad
 
     return hook

@@ -36,6 +36,9 @@ class Comparison(NamedTuple):
     same: int
     unmatched: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         counts = f"{len(self.differences)} nodes differ, {self.same} are the same, {len(self.unmatched)} have no match"
         return "\n".join([counts, *(f"{each.name}: off by {each.share:.2g} of its size" for each in self.differences)])

@@ -41,6 +41,7 @@ def movable(node: Node) -> Tensor:
     """Return a copy of a node's value, which must be of numbers that have a gradient."""
     what = f"node {node.name!r} holds {node.dtype}, which no gradient can move"
     refuse(not node.value.is_floating_point(), what, "use a node behind it, such as the embeddings of token ids")
+    refuse(node.value.numel() == 0, f"node {node.name!r} has shape {node.shape}", "use one with elements")
     return node.value.detach().clone()
 
 

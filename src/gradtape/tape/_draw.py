@@ -25,8 +25,9 @@ preserveAspectRatio="none" style="background:#fff;display:block;margin:0 auto"><
 .panel:target{{display:inline}}.panel:target~#p0{{display:none}}{3}</style><defs><marker id="tip" viewBox="0 0 8 8"
 refX="7.5" refY="4" markerWidth="8" markerHeight="8" orient="auto" markerUnits="userSpaceOnUse"><path
 d="M0 .5 8 4 0 7.5z" fill="#6b7888"/></marker><g id="key"><text y="11">gradient norm</text>{4}<text x="217"
-y="11">{5}</text><rect x="330" width="14" height="14" fill="#eef0f3"/><text x="350" y="11">none</text>
-<rect x="390" width="14" height="14" fill="#d6002f"/><text x="410" y="11">nan, inf</text></g></defs>
+y="11">{5}</text><rect x="330" width="14" height="14" fill="#d4d9e0"/><text x="350" y="11">none</text>
+<rect x="384" width="14" height="14" fill="#fff" stroke="#5d6b7c"/><text x="404" y="11">0</text>
+<rect x="418" width="14" height="14" fill="#d6002f"/><text x="438" y="11">nan, inf</text></g></defs>
 {6}</svg>
 """
 _WIDE = 196.0
@@ -69,7 +70,7 @@ class _Drawing:
         self._norms = {node.position: _norm(node.grad) for node in nodes if node.grad is not None}
         known = [norm for norm in self._norms.values() if 0 < norm < math.inf]
         self._low, self._high = (min(known), max(known)) if known else (1.0, 1.0)
-        self.range = f"{self._low:.3g} to {self._high:.3g}" if known else ""
+        self.range = f"{self._low:.3g} to {self._high:.3g}" if known else "after tape.backward"
         self.panels: list[_Box] = []
 
     def enter(self, box: _Box, short: str) -> None:
@@ -83,7 +84,7 @@ class _Drawing:
     def panel(self, box: _Box) -> tuple[int, int, str]:
         """Return the width and height of a module's inside, and its picture."""
         plan, inside = self._inside(box, box)
-        width, height = math.ceil(max(plan.width + 32, 480)), math.ceil(plan.height + 108)
+        width, height = math.ceil(max(plan.width + 32, 520)), math.ceil(plan.height + 108)
         trail = "".join(f'<a class="l" href="#{outer.panel}">{_escape(outer.short)}</a> › ' for outer in box.trail)
         picture = (
             f'<svg class="panel" id="{box.panel}" data-module="{_escape(box.name)}" viewBox="0 0 {width} {height}" '
@@ -140,11 +141,13 @@ class _Drawing:
     def _box(self, box: _Box, panel: _Box, place: str) -> str:
         at = max(box.nodes, key=lambda at: (any(reader not in box.nodes for reader in self._readers[at]), at))
         node, norm, shape = box.nodes[at], self._norms.get(at), "×".join(map(str, box.nodes[at].shape)) or "scalar"
-        name = box.short if len(box.short) < 26 else f"…{box.short[-24:]}"
+        name = box.short if len(box.short) < 24 else f"…{box.short[-22:]}"
         what = f"{sum(node.op != 'input' for node in box.nodes.values())} operations" if box.inside else node.op
         what = shape if name.startswith(what) else f"{what[: max(27 - len(shape), 8)]} · {shape}"
-        size, fill, ink = ("none", "#eef0f3", "#111") if norm is None else (f"{norm:.4g}", "#d6002f", "#fff")
-        if norm is not None and math.isfinite(norm):
+        size, fill, ink = ("none", "#d4d9e0", "#111") if norm is None else (f"{norm:.4g}", "#d6002f", "#fff")
+        if norm == 0:
+            fill, ink, what = "#fff", "#111", "gradient 0"
+        elif norm is not None and math.isfinite(norm):
             share = math.log(max(norm, self._low) / self._low) / (math.log(self._high / self._low) or 1.0)
             fill, ink = _SCALE[round(6 * share)], "#111" if share < 0.75 else "#fff"
         elif norm is not None:
@@ -189,7 +192,7 @@ def _tree(nodes: list[Node], ran: Container[str] | None) -> _Box:
             now[-2].inside.append(now[-1])
         for box in now:
             box.nodes[node.position] = node
-        kind = "input" if node.op == "input" else "operation"
+        kind = "input" if node.op in ("input", "edit") else "operation"
         now[-1].inside.append(_Box(node.name, [node.module], kind, {node.position: node}))
         if node.module and re.fullmatch(re.escape(node.module) + r"(:\d+)?", node.name):
             now.pop()

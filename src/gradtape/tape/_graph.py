@@ -18,7 +18,7 @@ from gradtape.tape._node import Node
 from gradtape.tape._recorder import Recorder
 from gradtape.tape._replay import filled
 from gradtape.tape._trees import tensors_in
-from gradtape.tape.select import outward
+from gradtape.tape.select import Selector, outward
 
 Key = str | int | Node
 """A node by name, by position, or itself (from this tape or one that was replayed from it)."""
@@ -44,7 +44,7 @@ class Graph:
             return self._output
         if not self.nodes:
             raise TapeError("the tape is empty", remedy="run something that computes with tensors inside it")
-        return self.nodes[-1].value
+        return self._with_value(-1).value
 
     def __len__(self) -> int:
         return len(self.nodes)
@@ -52,8 +52,26 @@ class Graph:
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._recorder.names
+    def __contains__(self, key: object) -> bool:
+        """Return whether there is a node of this name, or this node is one."""
+        return any(key is node for node in self.nodes) if isinstance(key, Node) else key in self._recorder.names
+
+    def find(self, selector: Selector) -> list[Node]:
+        """Return the nodes that a selector means, by any of their names, in the order of computation."""
+        named = [replace(node, name=name, later=[]) for name, node in self._recorder.names.items()]
+        meant = {each.position for each in (*named, *self.nodes) if selector(each)}
+        return [self.nodes[position] for position in sorted(meant)]
+
+    def __str__(self) -> str:
+        """Return a table of the nodes: name, operation, shape and norm of the gradient."""
+        rows = [("node", "op", "shape", "gradient norm")]
+        for node in self.nodes:
+            norm = _json.norm(node.grad)
+            shape = "×".join(map(str, node.shape)) or "scalar"
+            rows.append((node.name, node.op, shape, "" if norm is None else f"{float(norm):.3g}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+        return "\n".join(line.rstrip() for line in lines)
 
     def __getitem__(self, key: Key) -> Node:
         """Return a node by module path, by operation and ordinal, or by position.
@@ -67,8 +85,12 @@ class Graph:
             except KeyError:
                 raise self._no_node(key) from None
         position = key.position if isinstance(key, Node) else key
+        if not isinstance(position, int):
+            raise TapeError(f"no node {key!r} on this tape", remedy="give a name, a position or a node")
         if not -len(self.nodes) <= position < len(self.nodes):
             raise TapeError(f"no node {position} on a tape of {len(self.nodes)}", remedy="use a position inside it")
+        if isinstance(key, Node) and self.nodes[position].name != key.name:
+            raise TapeError(f"{key} is a node of another tape", remedy="give its name")
         return self.nodes[position]
 
     def _no_node(self, name: str) -> TapeError:
@@ -131,8 +153,10 @@ class Graph:
             >>> tape.draw("graph.svg")  # doctest: +SKIP
         """
         path, unfold = Path(path), [unfold] if isinstance(unfold, str) else list(unfold)
-        if path.suffix != ".svg" or not path.parent.is_dir():
-            raise InputError(f"cannot draw into {str(path)!r}", remedy="name an .svg file in a folder that exists")
+        if path.suffix != ".svg":
+            raise InputError(f"cannot draw into {str(path)!r}", remedy="name an .svg file")
+        if not path.parent.is_dir():
+            raise InputError(f"there is no folder {str(path.parent)!r} to draw into", remedy="make it first")
         if not self.nodes:
             raise TapeError("the tape is empty", remedy="run something that computes with tensors inside it")
         modules = {outer for node in self.nodes for outer in outward(node.module)}

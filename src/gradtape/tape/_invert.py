@@ -29,6 +29,10 @@ class Inverted(NamedTuple):
     input: Tensor
     missing: Tensor
 
+    def __repr__(self) -> str:
+        low, high = self.missing.min().item(), self.missing.max().item()
+        return f"Inverted({len(self.input)} samples, missing {low:.4g} to {high:.4g})"
+
 
 @dataclass(frozen=True)
 class Inversion:
@@ -44,6 +48,8 @@ class Inversion:
     seed: int
 
     def __post_init__(self) -> None:
+        pair = self.bounds is None or (isinstance(self.bounds, tuple | list) and len(self.bounds) == 2)
+        refuse(not pair, f"bounds is {self.bounds!r}", "give a lowest value and a higher one")
         low, high = self.bounds or (0.0, 1.0)
         for name, fine, allowed in [
             ("steps", isinstance(self.steps, int) and self.steps >= 1, "a whole number of at least 1"),

@@ -29,14 +29,14 @@ def _figures(node: Node, is_output: bool) -> dict[str, Any]:
         "source": node.source,
         "parents": [parent.position for parent in node.parents],
         "output": is_output,
-        "value_norm": _norm(node.held),
-        "grad_norm": _norm(node.grad),
+        "value_norm": norm(node.held),
+        "grad_norm": norm(node.grad),
     }
 
 
-def _norm(tensor: torch.Tensor | None) -> float | str | None:
+def norm(tensor: torch.Tensor | None) -> float | str | None:
     """Return the 2-norm, in words where it is not finite, for JSON has no numbers for that."""
-    if tensor is None or not (tensor.is_floating_point() or tensor.is_complex()):
+    if tensor is None or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
         return None
-    norm = float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.promote_types(tensor.dtype, torch.float32)))
-    return norm if math.isfinite(norm) else str(norm)
+    size = float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.promote_types(tensor.dtype, torch.float32)))
+    return size if math.isfinite(size) else str(size)

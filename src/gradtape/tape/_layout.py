@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import Any, NamedTuple
+
+from gradtape.errors import InputError
 
 Link = tuple[Hashable, Hashable]
 TOP, BOTTOM = "top", "bottom"  # the edges of a frame, to link to
 _APART = 22.0
+_MOST = 100_000  # about ten seconds
 
 
 class Plan(NamedTuple):
@@ -29,6 +33,7 @@ def arrange(sizes: Mapping[Any, tuple[float, float]], links: list[Link]) -> Plan
     links = links + [(TOP, key) for key in sizes if key not in linked]
     keys = list(dict.fromkeys([*sizes, *(end for link in links for end in link)]))
     number = {key: index for index, key in enumerate(keys)}
+    _check(links)
     plan, width, height = Plan(0.0, 0.0, {}, {}), 0.0, 0.0
     parts: Any = from_edges(
         [(number[a], number[b]) for a, b in links], vertex_spacing=1, dummy_vertices=True, dummy_size=0.2
@@ -42,6 +47,10 @@ def arrange(sizes: Mapping[Any, tuple[float, float]], links: list[Link]) -> Plan
         for start, end in steps:
             after[start].append(end)
         columns = {at: round(column, 6) for at, (column, _) in points}
+        pairs = [(one, other) for row in rows.values() for one, other in pairwise(row) if max(one, other) < len(keys)]
+        if sum(1 if one < other else -1 for one, other in pairs) < 0:  # what was computed first is to the left
+            columns = {at: -column for at, column in columns.items()}
+            rows = defaultdict(list, {level: row[::-1] for level, row in rows.items()})
         near, far = (_packed([row[::side] for row in rows.values()], columns, size, side) for side in (1, -1))
         x = {at: (near[column] - far[-column]) / 2 for at, column in columns.items()}
         left = min(x[at] - size[at][0] / 2 for at in x) - width - _APART * bool(width)
@@ -61,6 +70,20 @@ def arrange(sizes: Mapping[Any, tuple[float, float]], links: list[Link]) -> Plan
                 end = after[end][0]
             plan.ways[name[start], name[end]] = [*way, (x[end], layers[end][0], plan.spots[name[end]][1])]
     return plan._replace(width=width, height=height)
+
+
+def _check(links: list[Link]) -> None:
+    """Refuse what would take minutes: the library's time grows with the layers that long links go through."""
+    before = defaultdict[Hashable, list[Hashable]](list)
+    for start, end in links:
+        before[end].append(start)
+    level: dict[Hashable, int] = {}
+    for key in TopologicalSorter(before).static_order():
+        level[key] = max((level[each] + 1 for each in before[key]), default=0)
+    through = sum(level[end] - level[start] for start, end in links)
+    if through > _MOST:
+        what = f"{len(level)} boxes are too tangled to draw: their links go through {through} layers"
+        raise InputError(what, remedy="record a part of the model, or with halt")
 
 
 def _packed(

@@ -14,7 +14,7 @@ class Layout(NamedTuple):
     size: tuple[int, ...]
     stride: tuple[int, ...]
     offset: int
-    dtype: torch.dtype
+    dtype: torch.dtype | None  # none where its bits are no numbers of a type, as after ``conj``
 
     @property
     def end(self) -> int:
@@ -30,7 +30,8 @@ class Layout(NamedTuple):
 
 def layout_of(tensor: Tensor) -> Layout:
     """Return where a strided tensor lies."""
-    return Layout(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), tensor.dtype)
+    lazy = tensor.is_conj() or tensor.is_neg()
+    return Layout(tuple(tensor.shape), tensor.stride(), int(tensor.storage_offset()), None if lazy else tensor.dtype)
 
 
 def memory_of(tensor: Tensor) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,6 +48,10 @@ class Naming:
         """Path of the innermost module that is running, empty outside of all."""
         return self._running[-1]
 
+    def paths(self) -> Iterable[str]:
+        """Return the paths of all modules."""
+        return self._paths.values()
+
     def buffers(self) -> Iterator[tuple[str, Tensor]]:
         """Yield all buffers by their names."""
         for module, path in self._paths.items():
@@ -61,7 +65,7 @@ class Naming:
         hooks = []
         for module in self._paths:
             hooks += [module.register_forward_pre_hook(self._enter, prepend=True)]
-            hooks += [module.register_forward_hook(self._leave)]
+            hooks += [module.register_forward_hook(self._leave, always_call=True)]
         try:
             yield
         finally:

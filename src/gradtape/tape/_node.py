@@ -70,13 +70,23 @@ class Node:
 
     @property
     def children(self) -> list[Node]:
-        """Nodes computed from it."""
+        """Nodes computed from it, as long as the tape is there."""
         return [child for each in self.later if (child := each()) is not None]
 
     @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the operation was given, positional and by keyword, with nodes in place of their values."""
+        if self.call is None:
+            return self.parents, {}
+        nodes = {parent.position: parent for parent in self.parents}
+        given = [nodes[each.position] if isinstance(each, Ref) else each for each in self.call.arguments]
+        args, kwargs = self.call.given(given)
+        return tuple(args), kwargs
+
+    @property
     def memory(self) -> int:
-        """Bytes of the value's elements; a view counts them too."""
-        return torch.Size(self.shape).numel() * self.dtype.itemsize
+        """Bytes of the value's elements; a view counts them too, a nested tensor counts 0."""
+        return max(0, torch.Size(self.shape).numel()) * self.dtype.itemsize
 
     def __repr__(self) -> str:
         return f"Node({self.name!r}, op={self.op!r}, shape={self.shape})"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradtape.errors import InputError
 from gradtape.tape._naming import COMPILED, is_compiled
 from gradtape.tape._surroundings import warn
 from gradtape.tape._tape import Tape
@@ -40,6 +41,7 @@ def record(
         The tape; ``tape.output`` is what the model returned, or the value of the node where it stopped.
 
     Raises:
+        InputError: ``model`` is neither.
         TapeError: There is no node ``halt``.
         Exception: Whatever the model raises, with the partial tape as ``error.tape``.
 
@@ -51,6 +53,10 @@ def record(
         >>> record(model, torch.ones(4, 2), halt="1").output.shape
         torch.Size([4, 3])
     """
+    if not callable(model):
+        raise InputError(
+            f"model is a {type(model).__name__}", remedy="give a module or a function, and then its inputs"
+        )
     if is_compiled(model) and not isinstance(model, nn.Module):
         warn(COMPILED)
     tape = Tape(model if isinstance(model, nn.Module) else None, keep=keep, persistent=persistent, halt=halt)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
-from torch.overrides import TorchFunctionMode
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
 from gradtape.tape._memory import Layout, layout_of, memory_of, overlaid, overlaid_unseen
 from gradtape.tape._naming import Models, Naming
@@ -22,14 +23,16 @@ from gradtape.tape._surroundings import States, autocast_region, drawn, random_s
 from gradtape.tape._trees import tensors_in
 from gradtape.tape.select import Selector, everything
 
-_IN_PLACE = {"setitem", "iadd", "isub", "imul", "itruediv", "ipow", "imatmul"}
-_BUFFERED = {"batch_norm", "instance_norm"}  # they update running statistics, and their name does not say so
+_IN_PLACE = {"setitem", "iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul"}
+_IN_PLACE |= {"iand", "ior", "ixor", "ilshift", "irshift"}
+# these update running statistics, and their name does not say so
+_BUFFERED = {"batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
 _SILENT = {"grad", "requires_grad_", "retain_grad", "shape", "size", "dim", "ndim", "dtype", "device", "requires_grad"}
 _SILENT |= {"is_floating_point", "numel", "layout", "is_cuda", "stride", "is_contiguous", "is_leaf", "grad_fn", "len"}
 _SILENT |= {"is_complex", "is_sparse", "is_nested", "storage_offset", "data_ptr", "_version", "untyped_storage"}
+_SILENT |= {"requires_grad=", "grad="}
 _READS = {"item", "tolist", "numpy", "array", "bool", "int", "float", "complex", "index", "contains"}
 _READS |= {"equal", "allclose", "is_nonzero"}
-_FAR = 1000  # steps back along autograd's graph, in search of a node
 
 
 class Halted(BaseException):  # no error, and nothing that a model may catch
@@ -60,22 +63,42 @@ class Recorder(TorchFunctionMode):
         self.halted: Tensor | None = None
         self._keep = keep
         self._halt = halt
-        self._paused = False
+        self._paused = self._stopped = False
         self._naming: Naming | None = None
         self._buffers: dict[int, Tensor] = {}  # what the model remembers is no node, unless it takes up recorded values
         self._buffers_at: defaultdict[int, list[tuple[str, Tensor]]] = defaultdict(list)
         self._known: dict[int, _Known] = {}
         self._counts: Counter[str] = Counter()
+        self._paths: set[str] = set()
         self._writes: defaultdict[int, list[tuple[int, Layout]]] = defaultdict(list)  # memory -> in place, in order
         self._kept_at: dict[int, int] = {}  # memory -> the last node that holds a value there
         self._given: set[int] = set()  # memory of tensors that are no nodes and were arguments
         self._by_edge: dict[tuple[int, int], Node] = {}
+        self._elsewhere: set[torch.autograd.graph.Node] = set()  # parts of autograd's graph that lead to no node
+        self._unrecorded: dict[int, tuple[weakref.ref[Tensor], list[Node]]] = {}
+        self._lost: Node | None = None
 
     def add_input(self, tensor: Tensor, name: str = "input") -> Node:
         """Append a node for a tensor that came from outside."""
         self._counts[name] += 1
         count = self._counts[name]
         return self._append(tensor, "input", name if count == 1 else f"{name}_{count}", None, ())
+
+    def _ordinal(self, op: str) -> str:
+        """Return a name by operation and count that is no module's path."""
+        self._counts[op] += 1
+        while f"{op}_{self._counts[op]}" in self._paths:
+            self._counts[op] += 1
+        return f"{op}_{self._counts[op]}"
+
+    def watch(self, tensor: Tensor, name: str) -> Node:
+        """Return the node of a tensor that takes a gradient from now on, a new one of this name if it has none."""
+        node = self.node_of(tensor)
+        if node is None:
+            return self.add_input(tensor, name)
+        node.edge = _edge(tensor)
+        self.names.setdefault(name, node)
+        return node
 
     def node_of(self, tensor: Tensor) -> Node | None:
         """Return the node whose value is this very tensor, if there is one."""
@@ -84,6 +107,8 @@ class Recorder(TorchFunctionMode):
 
     def overwritten(self) -> Node | None:
         """Return a node whose value was changed other than by an operation on it, as through a view of its memory."""
+        if self._lost is not None:
+            return self._lost
         latest = {known.position: known for known in self._known.values()}
         for node in self.nodes:
             known = latest.get(node.position)
@@ -112,12 +137,33 @@ class Recorder(TorchFunctionMode):
             self._paused = before
 
     @contextmanager
+    def stopping(self) -> Iterator[None]:
+        """Record nothing while the context lasts, and remember what came of what."""
+        before, self._stopped = self._stopped, True
+        try:
+            with self.pausing():
+                yield
+        finally:
+            self._stopped = before
+
+    def _remember(self, arguments: list[Any], output: Any) -> None:
+        """Remember from which nodes a value was computed that is no node."""
+        origins: list[Node] = []
+        for tensor in (each for each in arguments if isinstance(each, Tensor)):
+            node, known = self.node_of(tensor), self._unrecorded.get(id(tensor))
+            origins += [node] if node is not None else known[1] if known is not None and known[0]() is tensor else []
+        for tensor in tensors_in(output):
+            self._unrecorded[id(tensor)] = weakref.ref(tensor), list(dict.fromkeys(origins))
+
+    @contextmanager
     def naming(self, models: Models) -> Iterator[None]:
         """Name nodes by the paths of modules while the context lasts."""
         self._naming = Naming(models, self._listening, self._name)
+        self._paths = set(self._naming.paths())
         for name, buffer in self._naming.buffers():
             self._buffers[id(buffer)] = buffer
-            self._buffers_at[memory_of(buffer)].append((name, buffer))
+            if not is_lazy(buffer):
+                self._buffers_at[memory_of(buffer)].append((name, buffer))
         try:
             with self._naming.following():
                 yield
@@ -131,16 +177,38 @@ class Recorder(TorchFunctionMode):
         op = _operation(func)
         if op.startswith("requires_grad") and args[1:] and args[0].requires_grad and not args[0].is_leaf:
             return args[0]  # of an input that was given without gradient, and is recorded with one
-        if op in _SILENT or not self._listening():
+        if op in _SILENT:
             return func(*args, **kwargs)
+        if not self._listening():
+            output = func(*args, **kwargs)
+            if self._stopped:
+                with torch._C.DisableTorchFunction():
+                    self._remember(Call.flattened(args, kwargs)[0], output)
+            return output
         with torch._C.DisableTorchFunction():  # a tape around this one need not see how this one is written
-            call, states = self._begin(func, op, args, kwargs)
+            call, read, states = self._begin(func, op, args, kwargs)
         output = func(*args, **kwargs)
         with torch._C.DisableTorchFunction():
-            self._end(call, op, args[0] if op == "setitem" else output, states)
-        if self.halted is not None:
-            raise Halted
+            self._end(call, op, read, args[0] if op == "setitem" else output, states)
+        self._end_if_halted()
         return output
+
+    def is_on(self) -> bool:
+        """Return whether it sees the operations of this thread."""
+        return self in _get_current_function_mode_stack()
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """Stop seeing operations, also where modes that were entered later are still on."""
+        above = []
+        while (mode := _pop_mode()) is not self:
+            above.append(mode)
+        for mode in reversed(above):
+            _push_mode(mode)
+
+    def _end_if_halted(self) -> None:
+        if self.halted is not None:
+            self._paused = True  # what the model does on its way out is not recorded
+            raise Halted
 
     def _listening(self) -> bool:
         """Return whether what runs is the user's computation, and not the tape's, a backward pass or traced."""
@@ -149,19 +217,26 @@ class Recorder(TorchFunctionMode):
 
     def _begin(
         self, func: Callable[..., Any], op: str, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Call, States]:
+    ) -> tuple[Call, list[Tensor], States]:
         flat, form = Call.flattened(args, kwargs)
-        in_place = (op.endswith("_") and not op.startswith("_")) or op in _IN_PLACE
+        in_place = op.endswith("_") or op in _IN_PLACE
         in_place = in_place or bool(kwargs.get("inplace")) or kwargs.get("out") is not None
         overwritten = tensors_in(kwargs.get("out", args[:1])) if in_place else []
         for tensor in overwritten:
             self._take_over(tensor, flat)
+            if tensor.layout == torch.strided and layout_of(tensor).folded:
+                self._lost = self.node_of(tensor)  # one element of it is several
         arguments = []
         for leaf in flat:
             node = self._meet(leaf) if isinstance(leaf, Tensor) else None
             arguments.append(leaf if node is None else Ref(node.position))
+            if type(leaf) is slice:
+                self._read_bounds(leaf)
         if op in _BUFFERED:  # a replay starts from the statistics of this run and leaves the model's alone
             arguments = [a.clone() if isinstance(a, Tensor) and not a.requires_grad else a for a in arguments]
+        if overwritten and any(isinstance(a, Ref) for a in arguments):  # of a parameter, what it is before
+            written = {id(tensor) for tensor in overwritten}
+            arguments = [a.detach().clone() if isinstance(a, Tensor) and id(a) in written else a for a in arguments]
         self._save(overwritten)
         call = Call(
             _set_item if op == "setitem" else func,
@@ -171,16 +246,26 @@ class Recorder(TorchFunctionMode):
             with_grad=torch.is_grad_enabled(),
             autocast=autocast_region(),
         )
-        return call, random_states(op, flat)
+        read = [leaf for leaf, given in zip(flat, arguments, strict=True) if isinstance(given, Ref)]
+        return call, read, random_states(op, flat)
 
-    def _end(self, call: Call, op: str, output: Any, states: States) -> None:
+    def _read_bounds(self, index: slice) -> None:
+        """Take note of elements that are read as the bounds of a slice."""
+        for bound in (index.start, index.stop, index.step):
+            node = self._meet(bound) if isinstance(bound, Tensor) else None
+            if node is not None:
+                self.escapes.append(Call(Tensor.item, [Ref(node.position)], (1, ()), read=bound.item()))
+
+    def _end(self, call: Call, op: str, read: list[Tensor], output: Any, states: States) -> None:
         call.draws = drawn(states)
+        for tensor in read[:1] if op.endswith("=") else () if call.in_place else read:
+            if op.endswith("=") or self._known[id(tensor)].version != _version(tensor):
+                self._lost = self.node_of(tensor)  # it was changed, and its name did not say so
         self._given.update(memory_of(argument) for argument in call.arguments if isinstance(argument, Tensor))
         parents = tuple(dict.fromkeys(self.nodes[position] for position in call.reads()))
         for result in tensors_in(output):
-            if id(result) not in self._buffers:
-                self._counts[op] += 1
-                node = self._append(result, op, f"{op}_{self._counts[op]}", call, parents)
+            if id(result) not in self._buffers and not is_lazy(result):
+                node = self._append(result, op, self._ordinal(op), call, parents)
                 call.results += (node.position,)
                 if call.in_place and op not in _BUFFERED and memory_of(result):
                     self._writes[memory_of(result)].append((node.position, layout_of(result)))
@@ -190,23 +275,25 @@ class Recorder(TorchFunctionMode):
 
     def _name(self, name: str, tensor: Tensor) -> None:
         node = self.node_of(tensor)
-        if node is None:
+        if node is None or (name in self.names and self.names[name].op == "input"):  # an input keeps its name
             return
         self.names[name] = node
+        if not node.kept and self._keep(replace(node, name=name)):
+            self._hold(node, tensor)
         if node.name.startswith(f"{node.op}_"):  # the innermost module's name is the node's
             node.name = name
-            if not node.kept and self._keep(node):
-                self._hold(node, tensor)
         self._halt_at(node, name, tensor)
-        if self.halted is not None:
-            raise Halted
+        self._end_if_halted()
 
     def _meet(self, tensor: Tensor) -> Node | None:
         """Return the node of a tensor that is about to be read, a new one if it is new or was changed unseen."""
         node = self.node_of(tensor)
         if node is None:
-            if isinstance(tensor, nn.Parameter) or id(tensor) in self._buffers:
+            if isinstance(tensor, nn.Parameter) or id(tensor) in self._buffers or is_lazy(tensor):
                 return None
+            unrecorded = self._unrecorded.get(id(tensor))
+            if unrecorded is not None and unrecorded[0]() is tensor:
+                return self._append(tensor, "unrecorded", self._ordinal("unrecorded"), None, tuple(unrecorded[1]))
             origins = self._origins(tensor)
             return self._add_unseen(tensor, origins) if origins else self.add_input(tensor)
         if self._known[id(tensor)].version != _version(tensor) or self._written_since(node, tensor):
@@ -253,14 +340,13 @@ class Recorder(TorchFunctionMode):
     def _add_unseen(self, tensor: Tensor, origins: list[Node]) -> Node:
         """Append the result of something that no torch function came by, such as a custom autograd Function."""
         op = type(tensor.grad_fn).__name__.removesuffix("Backward")
-        self._counts[op] += 1
-        return self._append(tensor, op, f"{op}_{self._counts[op]}", None, tuple(origins))
+        return self._append(tensor, op, self._ordinal(op), None, tuple(origins))
 
     def _origins(self, tensor: Tensor) -> list[Node]:
         """Return the nodes that autograd says an unknown tensor was computed from."""
         pending = [] if tensor.grad_fn is None else [tensor.grad_fn]
-        seen, found = set(pending), {}
-        while pending and len(seen) < _FAR:
+        seen, found = {*pending, *self._elsewhere}, {}
+        while pending:
             for following, number in pending.pop().next_functions:
                 known = self._by_edge.get((id(following), number))
                 if known is not None:
@@ -268,13 +354,14 @@ class Recorder(TorchFunctionMode):
                 elif following is not None and following not in seen:
                     seen.add(following)
                     pending.append(following)
+        if not found:
+            self._elsewhere = seen
         return [found[position] for position in sorted(found)]
 
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
         module = "" if self._naming is None else self._naming.path
-        position = len(self.nodes)
-        shape = (value.size(0), -1) if value.is_nested else tuple(value.shape)
-        node = Node(name, position, op, module, shape, value.dtype, user_line(), parents, None, call, _edge(value))
+        kind = (_shape(value), value.dtype)
+        node = Node(name, len(self.nodes), op, module, *kind, user_line(), parents, None, call, _edge(value))
         node.is_view = value._is_view()
         if op == "input" or self._keep(node):  # what came from outside nobody could compute again
             self._hold(node, value)
@@ -301,8 +388,8 @@ class Recorder(TorchFunctionMode):
         if node.edge is not None:
             self._by_edge[id(node.edge.node), node.edge.output_nr] = node
 
-    def copy(self, values: Mapping[int, Tensor]) -> Recorder:
-        """Return a recorder of the same graph with other values at some positions."""
+    def copy(self, values: Mapping[int, Tensor], edited: Container[int]) -> Recorder:
+        """Return a recorder of the same graph with other values at some positions; those of ``edited`` nodes stay."""
         twin = Recorder(self._keep)
         known = {each.position: each() for each in self._known.values()}
         for node in self.nodes:
@@ -310,7 +397,9 @@ class Recorder(TorchFunctionMode):
             parents = tuple(twin.nodes[parent.position] for parent in node.parents)
             fresh = replace(node, parents=parents, later=[], grad=None)
             if new is not None:
-                fresh.held, fresh.edge = (new if node.kept else None), _edge(new)
+                fresh.held, fresh.edge, fresh.shape = (new if node.kept else None), _edge(new), _shape(new)
+            if node.position in edited:
+                fresh.held, fresh.op, fresh.call = new, "edit", None
             twin._enter(fresh, known.get(node.position) if new is None else new)
         twin.names = {name: twin.nodes[node.position] for name, node in self.names.items()}
         twin.escapes = self.escapes
@@ -335,6 +424,10 @@ def _lies_at(memory: int, argument: Any) -> bool:
     return isinstance(argument, Tensor) and not argument.requires_grad and memory_of(argument) == memory
 
 
+def _shape(value: Tensor) -> tuple[int, ...]:
+    return (value.size(0), -1) if value.is_nested else tuple(value.shape)
+
+
 def _set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
     tensor[index] = value
     return tensor
@@ -344,8 +437,8 @@ def _set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
 def _operation(func: Callable[..., Any]) -> str:
     name: str = getattr(func, "__name__", type(func).__name__)
     if name in ("__get__", "__set__"):
-        name = getattr(getattr(func, "__self__", None), "__name__", name)
-    return name.strip("_") if name.startswith("__") else name
+        return getattr(getattr(func, "__self__", None), "__name__", name) + "=" * (name == "__set__")
+    return name.strip("_") if name.startswith("__") else name.partition(".")[0]  # of torch.ops, mul_.Tensor
 
 
 def _edge(value: Tensor) -> GradientEdge | None:
@@ -355,7 +448,8 @@ def _edge(value: Tensor) -> GradientEdge | None:
     if value.grad_fn is not None:
         return GradientEdge(value.grad_fn, value.output_nr)
     try:
-        return get_gradient_edge(value)
+        with torch._C.DisableTorchFunction():
+            return get_gradient_edge(value)
     except (AssertionError, AttributeError):  # what is made of parameters without gradients may claim to require one
         return None
 

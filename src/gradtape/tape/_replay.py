@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gradtape.errors import TapeError
 from gradtape.tape._node import Call, Node, Ref
 from gradtape.tape._recorder import Recorder
-from gradtape.tape._surroundings import set_states, warn
+from gradtape.tape._surroundings import autocast_region, set_states, warn
 from gradtape.tape._trees import tensors_in
 
 
@@ -27,7 +27,8 @@ def downstream(recorder: Recorder, start: Container[int], ends: Container[int] |
         )
     moved: set[int] = set()
     for node in recorder.nodes:
-        if node.position not in start and any(p.position in start or p.position in moved for p in node.parents):
+        fed = any(parent.position in start or parent.position in moved for parent in node.parents)
+        if fed and node.position not in start and node.op != "edit":
             moved.add(node.position)
     if ends is None:
         return moved
@@ -43,9 +44,10 @@ def making(nodes: list[Node], wanted: Iterable[int]) -> list[Call]:
     calls: dict[int, Call] = {}
     for node in (nodes[position] for position in sorted(wanted)):
         if node.call is None:
+            by = "while recording was stopped" if node.op == "unrecorded" else f"by {node.op}, no function of torch's"
             raise TapeError(
-                f"node {node.name!r} was made by {node.op}, no function of torch's, and cannot be run again",
-                remedy="replay, steer or invert behind it, or write it with torch's own functions",
+                f"node {node.name!r} was made {by}, and cannot be run again",
+                remedy="replay, steer or invert behind it, or record it as torch's own functions",
             )
         calls[id(node.call)] = node.call
     return list(calls.values())
@@ -81,6 +83,9 @@ def rerun(call: Call, arguments: list[Any]) -> Any:
     with ExitStack() as ambient:
         if not call.with_grad:
             ambient.enter_context(torch.no_grad())
+        around = autocast_region()
+        if around is not None and around != call.autocast:
+            ambient.enter_context(torch.autocast(around[0], enabled=False))
         if call.autocast is not None:
             ambient.enter_context(torch.autocast(*call.autocast))
         ambient.callback(set_states, set_states(call.draws))
@@ -88,18 +93,25 @@ def rerun(call: Call, arguments: list[Any]) -> Any:
 
 
 def warn_of_escapes(escapes: Iterable[Call], nodes: list[Node], values: Mapping[int, Tensor]) -> None:
-    """Warn where Python was told of elements which are others now: a branch may have been taken because of them."""
+    """Warn where Python read elements or sizes which are others now: a branch may have been taken because of them."""
+    as_recorded = "what followed from them, such as a branch, is as recorded"
     for call in escapes:
         changed = [position for position in call.reads() if position in values]
         if not changed:
             continue
-        now = rerun(call, [argument_value(argument, nodes, values) for argument in call.arguments])
+        known = {**filled(nodes, set(call.reads()) - values.keys()), **values}
+        now = rerun(call, [argument_value(argument, nodes, known) for argument in call.arguments])
         if not torch.equal(torch.as_tensor(now), torch.as_tensor(call.read)):
             told = f"{call.read} before, {now} now" if isinstance(now, int | float) else "others now"
             warn(
                 f"Python read the elements of node {nodes[changed[0]].name!r} ({call.function.__name__}), which differ "
-                f"in the replay ({told}): what followed from them, such as a branch, is as recorded"
+                f"in the replay ({told}): {as_recorded}"
             )
+    for node in (nodes[position] for position in sorted(values)):
+        shape = tuple(values[node.position].shape) if -1 not in node.shape else node.shape
+        if shape != node.shape:
+            warn(f"node {node.name!r} has shape {shape} in the replay and had {node.shape}: {as_recorded}")
+            return
 
 
 def argument_value(argument: Any, nodes: list[Node], values: Mapping[int, Tensor]) -> Any:
@@ -110,4 +122,4 @@ def argument_value(argument: Any, nodes: list[Node], values: Mapping[int, Tensor
 
 
 def _copied(argument: Any) -> Any:
-    return argument.clone() if isinstance(argument, Tensor) and not isinstance(argument, nn.Parameter) else argument
+    return argument.clone() if isinstance(argument, Tensor) else argument

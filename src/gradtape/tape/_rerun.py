@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gradtape import seeding
-from gradtape.errors import TapeError
+from gradtape.errors import InputError, TapeError
 from gradtape.tape import _compare, _invert, _steer
 from gradtape.tape._graph import Graph, Key, between
 from gradtape.tape._node import Node
@@ -37,6 +37,8 @@ class Rerun(Graph):
             >>> tape.choose(gt.select.op("relu", "exp"), seed=1)
             Node('exp_1', op='exp', shape=(2,))
         """
+        if not isinstance(among, Selector):
+            raise InputError(f"among is {among!r}", remedy="give a selector, such as gt.select.op('relu')")
         ends = self._outputs()
         starts = [node for node in self.nodes if node.op == "input"] or [
             node for node in self.nodes if not node.parents
@@ -64,7 +66,8 @@ class Rerun(Graph):
             edits: Node -> new value, of the node's shape, or a function of the old value.
 
         Returns:
-            A new tape of the same nodes; this one is unchanged.
+            A new tape of the same nodes; this one is unchanged. On the new one, an edited node comes from outside: what
+            is replayed there leaves it as it is.
 
         Raises:
             TapeError: No such node, a value of another shape, or a recorded overwrite through a view.
@@ -73,7 +76,7 @@ class Rerun(Graph):
         self._outputs()
         values = self._runner(start, downstream(self._recorder, start))(start)
         warn_of_escapes(self._recorder.escapes, self.nodes, values)
-        return self._fork(values, self._output_with(values))
+        return self._fork(values, start, self._output_with(values))
 
     def compare(self, other: Graph) -> _compare.Comparison:
         """Compare the values of two tapes, node by node of the same name: a fork with its origin, two runs of a model.
@@ -88,6 +91,8 @@ class Rerun(Graph):
             exp_1: off by 0.86 of its size
             sum_1: off by 0.86 of its size
         """
+        if not isinstance(other, Graph):
+            raise InputError(f"cannot compare with a {type(other).__name__}", remedy="give another tape")
         return _compare.compare(self.nodes, other.nodes)
 
     def steer(
@@ -225,15 +230,18 @@ class Rerun(Graph):
 
         return with_tensors(swapped, self.output)
 
-    def _fork(self, values: Mapping[int, Tensor], output: Any) -> Self:
+    def _fork(self, values: Mapping[int, Tensor], edited: Collection[int], output: Any) -> Self:
         raise NotImplementedError
 
     def _edited(self, node: Node, edit: Edit) -> Tensor:
-        value = edit if isinstance(edit, Tensor) else edit(self._with_value(node).value)
-        if value.shape != node.shape:
+        value = edit(self._with_value(node).value.clone()) if callable(edit) else edit
+        if not isinstance(value, Tensor):
+            raise TapeError(f"the new value of node {node.name!r} is a {type(value).__name__}", remedy="give a tensor")
+        if value.shape != self[node].shape or value.dtype != node.dtype:
             raise TapeError(
-                f"the new value of node {node.name!r} has shape {tuple(value.shape)}, the node {node.shape}",
-                remedy="give a value of the node's shape",
+                f"the new value of node {node.name!r} has shape {tuple(value.shape)} and type {value.dtype}, "
+                f"the node {node.shape} and {node.dtype}",
+                remedy="give a value of the node's shape and type",
             )
         if torch.is_grad_enabled() and node.edge is not None and not value.requires_grad:
             value = value.detach().requires_grad_()

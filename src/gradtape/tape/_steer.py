@@ -29,6 +29,10 @@ class Steered(NamedTuple):
     objective: Tensor
     output: Any
 
+    def __repr__(self) -> str:
+        start, end = (float(self.objective[at].sum()) for at in (0, -1))
+        return f"Steered({len(self.path) - 1} steps, objective {start:.4g} to {end:.4g})"
+
 
 def steer(
     node: Node,
@@ -62,7 +66,8 @@ def steer(
     path, objectives = [], []
     for step, (place, costs) in enumerate(descend(value, cost, updater, steps)):
         finite = bool(costs.isfinite().all())
-        refuse(not finite, f"the objective is not finite at step {step} of {steps}", "give a smaller lr")
+        remedy = "give a smaller lr" if step else "look at the objective and at what it is given"
+        refuse(not finite, f"the objective is not finite at step {step} of {steps}", remedy)
         path.append(place)
         objectives.append(costs)
     return Steered(place, torch.stack(path), torch.stack(objectives), output)

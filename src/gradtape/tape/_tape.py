@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Self
 
@@ -17,6 +17,8 @@ from gradtape.tape._rerun import Rerun
 from gradtape.tape._surroundings import eager, warn
 from gradtape.tape._verify import Verification, verify
 from gradtape.tape.select import Selector, everything, nothing
+
+_WATCHED = "_watched_by_tapes"  # how many tapes have turned a tensor's gradient on
 
 
 class Tape(Rerun):
@@ -60,6 +62,9 @@ class Tape(Rerun):
     ) -> None:
         if not isinstance(keep, Selector):
             raise InputError(f"keep is {keep!r}", remedy="give a selector, such as gt.select.op('relu')")
+        models = list(model.values()) if isinstance(model, Mapping) else [] if model is None else [model]
+        if not all(isinstance(each, nn.Module) for each in models):
+            raise InputError(f"model is {model!r}", remedy="give a module, or several by name: {'critic': critic}")
         self._recorder = Recorder(keep, halt)
         self._model = model
         self._title = type(model).__name__ if isinstance(model, nn.Module) else "tape"
@@ -81,10 +86,12 @@ class Tape(Rerun):
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
         if self._context is not None:
+            if not self._recorder.is_on():
+                raise TapeError("the tape does not record in this thread", remedy="end it where it was begun")
             self._context.close()
             self._context = None
         self._recorder.settle(self._output)
-        if isinstance(error, Halted) and self._recorder.halted is not None:
+        if self._recorder.halted is not None and (error is None or isinstance(error, Halted)):
             self._set_output(self._recorder.halted)
             return True
         if error is None and self._halt is not None:
@@ -97,7 +104,7 @@ class Tape(Rerun):
             )
             error.tape = self  # type: ignore[attr-defined]
             raise error
-        if error is not None and not hasattr(error, "tape"):
+        if error is not None:
             error.tape = self  # type: ignore[attr-defined]  # the part that ran is what the user needs to see
         made = [node for node in self.nodes if node.op != "input"]
         if error is None and made and self._keep is not nothing and not any(node.kept for node in made):
@@ -107,16 +114,16 @@ class Tape(Rerun):
     def stop_recording(self) -> AbstractContextManager[None]:
         """Return a context in which nothing is recorded, for what is no part of the computation.
 
-        Autograd goes on: a value made inside and used after it becomes a node of unknown making.
+        Autograd goes on. A value made inside and used after it is a node, ``unrecorded``, that cannot be run again.
         """
-        return self._recorder.pausing()
+        return self._recorder.stopping()
 
     def watch(self, tensor: Tensor, name: str = "input") -> Node:
         """Take a gradient for a tensor that asks for none, as ``tf.GradientTape.watch`` does, until recording ends.
 
         Args:
-            tensor: A tensor of floating-point or complex numbers, before it is used.
-            name: Name for its node.
+            tensor: A tensor of floating-point or complex numbers. Only what uses it from now on counts.
+            name: Name for its node, if it is none yet.
 
         Returns:
             Its node, whose ``grad`` the next ``backward`` fills.
@@ -140,14 +147,18 @@ class Tape(Rerun):
         with self._recorder.pausing():
             if not (tensor.is_floating_point() or tensor.is_complex()):
                 raise InputError(f"a tensor of type {tensor.dtype} has no gradient", remedy="watch floating-point ones")
-            if not tensor.requires_grad:
+            if name != "input" and name in self._recorder.names:
+                raise InputError(f"there is a node {name!r} already", remedy="give another name")
+            watched = getattr(tensor, _WATCHED, 0)
+            if watched or not tensor.requires_grad:
+                setattr(tensor, _WATCHED, watched + 1)
                 tensor.requires_grad_()
                 self._context.callback(_unwatch, tensor)
-            return self._recorder.add_input(tensor, name)
+            return self._recorder.watch(tensor, name)
 
-    def _fork(self, values: Mapping[int, Tensor], output: Any) -> Self:
+    def _fork(self, values: Mapping[int, Tensor], edited: Collection[int], output: Any) -> Self:
         fork = type(self)(persistent=self._persistent)
-        fork._recorder, fork._title = self._recorder.copy(values), self._title
+        fork._recorder, fork._title = self._recorder.copy(values, edited), self._title
         fork._set_output(output)
         return fork
 
@@ -195,5 +206,7 @@ class Tape(Rerun):
 
 
 def _unwatch(tensor: Tensor) -> None:
-    if tensor.is_leaf:
+    watched = getattr(tensor, _WATCHED) - 1
+    setattr(tensor, _WATCHED, watched)
+    if not watched and tensor.is_leaf:
         tensor.requires_grad_(False)

@@ -42,6 +42,9 @@ class Verification(NamedTuple):
     def __bool__(self) -> bool:
         return self.passed
 
+    def __repr__(self) -> str:
+        return str(self)
+
     def __str__(self) -> str:
         what = f"{self.values} values and {self.gradients} gradients compared"
         return "\n- ".join([f"{what}, {len(self.problems)} differ:", *self.problems]) if self.problems else what
@@ -117,11 +120,15 @@ class _NodeByNode:
         return []
 
     def _pass(self, call: Call) -> list[str]:
-        arguments = [self._fresh(argument) for argument in call.arguments]
-        with torch.enable_grad():
-            results = tensors_in(rerun(call, arguments))
         nodes = [self._nodes[position] for position in call.results]
-        self._differentiate(call, arguments, {_group(node): made for node, made in zip(nodes, results, strict=True)})
+        arguments = [self._fresh(argument) for argument in call.arguments]
+        try:
+            with torch.enable_grad():
+                results = tensors_in(rerun(call, arguments))
+            groups = {_group(node): made for node, made in zip(nodes, results, strict=True)}
+            self._differentiate(call, arguments, groups)
+        except (RuntimeError, ValueError) as error:
+            return [f"{nodes[0].name} cannot be run again or differentiated: {error}"]
         problems = []
         for node, made in zip(nodes, results, strict=True):
             self.compared += node.kept
@@ -200,6 +207,10 @@ def _by_autograd(nodes: list[Node], seeds: Mapping[int, Tensor]) -> dict[Group, 
     except RuntimeError as error:
         if "second time" in str(error):
             raise TapeError("autograd's graph of this tape was freed", remedy=f"{FREED}, or verify first") from None
+        if "modified by an inplace operation" in str(error):
+            raise TapeError(
+                "a value or a parameter was changed since it was recorded", remedy="verify before the optimizer's step"
+            ) from None
         if "use_reentrant" in str(error):
             raise TapeError(
                 "checkpoint with use_reentrant=True hides its gradients", remedy="use use_reentrant=False to verify"
