@@ -171,3 +171,12 @@ def test_an_objective_that_stops_being_finite_is_refused_with_its_step() -> None
         tape.steer("input", lambda out: out.sqrt().sum(), steps=9, lr=0.6)
     with pytest.raises(InputError, match="not finite at step 2 of 2"):  # nor is the last
         tape.steer("input", lambda out: out.sqrt().sum(), steps=2, lr=0.6)
+
+
+def test_an_objective_without_a_slope_is_told() -> None:
+    tape = gt.record(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), torch.randn(2, 3))
+    with pytest.warns(UserWarning, match="gradient of the objective is 0 where the search starts, so nothing moves"):
+        tape.steer("input", lambda value: (value - 100).relu().sum(), steps=2)
+    with pytest.warns(UserWarning, match="gradient of the objective is 0"):
+        tape.invert("0", lambda value: (value - 100).relu().sum(), steps=2)
+    tape.invert("0", tape["0"].value, steps=2)  # there already: nothing to tell

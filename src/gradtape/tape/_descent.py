@@ -10,21 +10,29 @@ from torch import Tensor
 
 from gradtape.errors import InputError, TapeError
 from gradtape.tape._node import Node
+from gradtape.tape._surroundings import warn
 
 Cost = Callable[[Tensor], Tensor]
 
 
-def descend(value: Tensor, cost: Cost, updater: torch.optim.Optimizer, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+def descend(
+    value: Tensor, cost: Cost, updater: torch.optim.Optimizer, steps: int, tell: bool = True
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield where ``value`` was and its cost there, after each update, when it may be moved further, and at the end."""
+    started = False
     met: list[tuple[Tensor, Tensor]] = []  # several in an update, where the optimizer tries before it moves
 
     def evaluate() -> Any:
+        nonlocal started
         costs = cost(value)  # optimizers turn gradients on for this
         total = costs.sum()
         value.grad = torch.autograd.grad(total, value, allow_unused=True)[0] if total.requires_grad else None
         if value.grad is None:
             remedy = "record with gradients on, and use an objective that can be differentiated"
             raise TapeError("no gradient of the objective comes back to the node", remedy=remedy)
+        if tell and not started and not value.grad.any():
+            warn("the gradient of the objective is 0 where the search starts, so nothing moves: start elsewhere")
+        started = True
         met.append((value.detach().clone(), costs.detach()))
         return total.detach()
 

@@ -94,7 +94,7 @@ class Inversion:
 
         value = spectrum(start.clamp(*bounds)).requires_grad_()
         best, lowest = start, start.new_full(samples, math.inf)
-        moves = descend(value, shifted, torch.optim.Adam([value], lr=self.lr), self.steps)
+        moves = descend(value, shifted, torch.optim.Adam([value], lr=self.lr), self.steps, callable(wanted))
         with torch.no_grad():
             for step, (place, costs) in enumerate(moves):
                 x = image(place).clamp(*bounds)
