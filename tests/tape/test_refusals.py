@@ -323,3 +323,38 @@ def test_what_a_tape_and_its_results_say_of_themselves() -> None:
     )
     found = tape.invert("0", torch.zeros(4, 3), steps=2)
     assert repr(found).startswith("Inverted(4 samples, missing 0.")
+
+
+def test_what_is_sparse_or_no_number_is_compared() -> None:
+    tape = gt.record(lambda x: (x * float("nan")).to_sparse().to_dense() + 1, torch.ones(2))
+    assert tape.compare(tape).same == 5
+    x = torch.tensor([1.0, 0.0])
+    tape = gt.record(lambda x: (x * 1).to_sparse().to_dense(), x)
+    found = tape.compare(tape.replay({"input": x * 3}))
+    assert [each.share for each in found.differences] == [2.0] * 4
+
+
+def test_overwriting_several_elements_at_once_and_lists_in_place() -> None:
+    def spread(x: Tensor) -> Tensor:
+        v = x.expand(3, 4)
+        v[0] = 0.3
+        return v * 1
+
+    with torch.no_grad():
+        tape = gt.record(spread, torch.ones(1, 4))
+        with pytest.raises(TapeError, match="was overwritten in place"):
+            tape.replay({"input": torch.zeros(1, 4)})
+
+    def listed(x: Tensor) -> Tensor:
+        y = x * 1
+        torch._foreach_mul_([y], 3.0)
+        return y + 1
+
+    tape = gt.record(listed, torch.ones(3))
+    assert torch.equal(tape["mul_1"].value, torch.ones(3))
+    assert torch.equal(tape.replay({"input": torch.full((3,), 2.0)}).output, torch.full((3,), 7.0))
+
+
+def test_no_random_node_without_a_gradient() -> None:
+    with pytest.raises(TapeError, match="none of 3 nodes can be steered"):
+        gt.record(lambda x: x.long() * 2, torch.rand(3)).choose()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 
 from gradtape.tape._node import Node
+from gradtape.tape._trees import dense
 
 
 class Difference(NamedTuple):
@@ -52,11 +53,12 @@ def compare(mine: list[Node], theirs: list[Node]) -> Comparison:
         other = others.pop(node.name, None)
         if node.held is None or other is None or other.held is None or other.shape != node.shape:
             unmatched.append(node.name)
-        elif torch.equal(node.held, other.held):
+            continue
+        old, new = dense(node.held.detach()), dense(other.held.detach())
+        if bool(((old == new) | ((old != old) & (new != new))).all()):
             same += 1
-        else:
-            kind = torch.complex128 if node.dtype.is_complex else torch.float64
-            size = float(torch.linalg.vector_norm(node.held.detach().to(kind)))
-            distance = float(torch.linalg.vector_norm(other.held.detach().to(kind) - node.held.detach().to(kind)))
-            differences.append(Difference(node.name, distance, distance / size if size else float("inf")))
+            continue
+        kind = torch.complex128 if node.dtype.is_complex else torch.float64
+        size, distance = (float(torch.linalg.vector_norm(each)) for each in (old.to(kind), new.to(kind) - old.to(kind)))
+        differences.append(Difference(node.name, distance, distance / size if size else float("inf")))
     return Comparison(tuple(differences), same, (*unmatched, *others))

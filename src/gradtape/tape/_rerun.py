@@ -44,7 +44,11 @@ class Rerun(Graph):
             node for node in self.nodes if not node.parents
         ]
         ways = between(starts, [self.nodes[end] for end in ends])
-        able = [node for node in ways if node.edge is not None and node.position not in ends and among(node)]
+        live = {end for end in ends if self.nodes[end].edge is not None}  # from where gradients come
+        for node in reversed(self.nodes):
+            if node.position in live:
+                live.update(parent.position for parent in node.parents if parent.edge is not None)
+        able = [node for node in ways if node.position in live and node.position not in ends and among(node)]
         order: list[int] = torch.randperm(len(able), generator=seeding.generator(seed, "node")).tolist()
         for node in (able[index] for index in order):
             try:

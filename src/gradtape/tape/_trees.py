@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -35,3 +36,8 @@ def with_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
         return leaf
 
     return tree_map(changed, tree)
+
+
+def dense(tensor: Tensor) -> Tensor:
+    """Return a sparse tensor as a dense one, and any other as it is."""
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()

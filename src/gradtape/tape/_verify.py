@@ -13,7 +13,7 @@ from gradtape.errors import TapeError
 from gradtape.tape._backward import FREED
 from gradtape.tape._node import Call, Node, Ref
 from gradtape.tape._replay import argument_value, filled, rerun
-from gradtape.tape._trees import tensors_in
+from gradtape.tape._trees import dense, tensors_in
 
 _UNDEFINED = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "new", "resize_", "resize_as_"}
 
@@ -259,12 +259,8 @@ def _group(node: Node) -> Group:
     return -1 - node.position if node.edge is None else (id(node.edge.node), node.edge.output_nr)
 
 
-def _dense(tensor: Tensor) -> Tensor:
-    return tensor if tensor.layout == torch.strided else tensor.to_dense()
-
-
 def _largest(tensor: Tensor) -> float:
-    finite = torch.nan_to_num(_dense(tensor.detach()).abs(), nan=0.0, posinf=0.0)
+    finite = torch.nan_to_num(dense(tensor.detach()).abs(), nan=0.0, posinf=0.0)
     return float(finite.max()) if finite.numel() else 0.0
 
 
@@ -272,7 +268,7 @@ def _differs(mine: Tensor, theirs: Tensor, of: float = 0.0) -> str:
     """Return in words how two tensors differ beyond rounding of numbers of their size, or ``of`` that; or nothing."""
     if mine.shape != theirs.shape or mine.dtype != theirs.dtype:
         return f"{tuple(mine.shape)} {mine.dtype} against {tuple(theirs.shape)} {theirs.dtype}"
-    mine, theirs = _dense(mine), _dense(theirs)
+    mine, theirs = dense(mine), dense(theirs)
     if torch.equal(mine, theirs):
         return ""
     if not (theirs.is_floating_point() or theirs.is_complex()):
