@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -358,3 +359,101 @@ def test_overwriting_several_elements_at_once_and_lists_in_place() -> None:
 def test_no_random_node_without_a_gradient() -> None:
     with pytest.raises(TapeError, match="none of 3 nodes can be steered"):
         gt.record(lambda x: x.long() * 2, torch.rand(3)).choose()
+
+
+def unseen_through_a_view(x: Tensor) -> Tensor:
+    h = x * 1.5
+    v = h[1:]
+    v.detach().mul_(0.5)
+    return v * 3
+
+
+def seen_and_unseen(x: Tensor) -> Tensor:
+    h = x * 2
+    first, second = h.detach()[0], h[1]
+    first.zero_()
+    second.mul_(3)
+    return h.sum()
+
+
+def without_gradients(x: Tensor) -> Tensor:
+    h = x * 2
+    with torch.no_grad():
+        h[0].mul_(2)
+    return h * 1
+
+
+def transposed_and_dropped(x: Tensor) -> Tensor:
+    h = x * 1
+    v = h.T
+    h[0].zero_()
+    return nn.functional.dropout(v) + nn.functional.dropout((x * 1).T)
+
+
+@pytest.mark.parametrize("model", [unseen_through_a_view, seen_and_unseen, without_gradients, transposed_and_dropped])
+def test_values_and_gradients_of_a_fork_are_those_of_a_run(model: Any) -> None:
+    x, other = torch.randn(2, 3, 4)
+    torch.manual_seed(0)
+    tape = gt.record(model, x)
+    assert torch.equal(tape.replay({"input": lambda value: value}).output, tape.output)
+    fork = tape.replay({"input": other})
+    torch.manual_seed(0)
+    twin = other.clone().requires_grad_()
+    expected = model(twin * 1)
+    torch.testing.assert_close(fork.output, expected)
+    (wanted,) = torch.autograd.grad(expected.sum(), twin)
+    (found,) = torch.autograd.grad(fork.output.sum(), fork["input"].value)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_the_order_in_memory_of_an_edit_is_that_of_the_node() -> None:
+    tape = gt.record(lambda x: nn.functional.dropout((x * 1).T), torch.randn(30, 40))
+    assert torch.equal(tape.replay({"T_1": lambda value: value.contiguous()}).output, tape.output)
+
+
+def test_gradients_are_on_after_a_halt() -> None:
+    def model(x: Tensor) -> Tensor:
+        try:
+            with torch.no_grad():
+                return x.sin() + 1
+        finally:
+            with torch.no_grad():
+                pass
+
+    for halt in ("input", "sin_1"):
+        gt.record(model, torch.ones(3), halt=halt)
+        assert torch.is_grad_enabled()
+
+
+def test_steering_past_a_number_that_python_has_read_is_told() -> None:
+    def branching(x: Tensor) -> Tensor:
+        h = x * 1
+        return h * 2 if h.sum().item() > 0 else h * -3
+
+    tape = gt.record(branching, torch.ones(3))
+    with pytest.warns(UserWarning, match=r"elements of node 'sum_1' \(item\)"):
+        tape.steer("mul_1", lambda output: output.sum(), steps=30)
+
+
+def test_nothing_of_autograds_graph_is_held_for_what_is_not_kept() -> None:
+    seen: list[Any] = []
+
+    def model(x: Tensor) -> Tensor:
+        dead = x.exp()
+        seen.append(weakref.ref(dead))
+        return x * 2
+
+    tape = gt.record(model, torch.randn(3), keep=gt.select.nothing)
+    assert seen[0]() is None
+    assert all(node.edge is None for node in tape if node.op != "input")
+    assert tape.verify().passed
+
+
+def test_a_selector_goes_by_the_name_that_a_node_has_in_the_end() -> None:
+    model = nn.Sequential(layer(), nn.ReLU(), nn.ModuleList([layer()])[0])
+    kept = lambda keep: [node.name for node in gt.record(model, torch.ones(2, 8), keep=keep) if node.kept]  # noqa: E731
+    assert kept(~gt.select.name("0")) == ["input", "1", "2"]
+    assert kept(gt.select.name("0")) == ["input", "0"]
+    lstm = nn.Sequential(nn.LSTM(8, 8))
+    tape = gt.record(lstm, torch.ones(2, 8), keep=gt.select.name("0[0]"))
+    assert [node.name for node in tape if node.kept] == ["input", "0[0]"]

@@ -39,8 +39,20 @@ def memory_of(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr() if tensor.layout == torch.strided else 0
 
 
-def overlaid(layouts: list[Layout], old: Tensor, *written: Tensor) -> Tensor:
-    """Return ``old`` as it is after the others, in the same memory, were written one after the other."""
+def overlaid(layouts: list[Layout], seen: list[bool], old: Tensor, *written: Tensor) -> Tensor:
+    """Return ``old`` as it is after the others, in the same memory, were written one after the other.
+
+    Autograd knows of the writes that it has ``seen``; past others, as through ``detach``, it goes back to ``old``.
+    """
+    known = [each for each in zip(layouts[1:], written, seen, strict=True) if each[2]]
+    value = _overlaid([layouts[0], *(layout for layout, _, _ in known)], old, *(each for _, each, _ in known))
+    if len(known) < len(written):
+        value = value.clone()
+        value.detach().copy_(_overlaid(layouts, old.detach(), *(each.detach() for each in written)))
+    return laid_out(value, layouts[0])
+
+
+def _overlaid(layouts: list[Layout], old: Tensor, *written: Tensor) -> Tensor:
     memory = old.new_zeros(max(layout.end for layout in layouts))
     places = torch.arange(len(memory), device=old.device)
     for value, layout in zip((old, *written), layouts, strict=True):
@@ -49,11 +61,11 @@ def overlaid(layouts: list[Layout], old: Tensor, *written: Tensor) -> Tensor:
     return memory[_places(places, layouts[0])].view(layouts[0].size)
 
 
-def overlaid_unseen(layouts: list[Layout], old: Tensor, *written: Tensor) -> Tensor:
-    """Return the same with the derivative of ``old``, for writing that autograd did not see, as through ``detach``."""
-    value = old.clone()
-    value.detach().copy_(overlaid(layouts, old.detach(), *(each.detach() for each in written)))
-    return value
+def laid_out(value: Tensor, layout: Layout) -> Tensor:
+    """Return a value in the order in memory that a layout has, where each of its elements has a place of its own."""
+    if value.stride() == layout.stride or layout.folded:
+        return value
+    return torch.empty_strided(layout.size, layout.stride, dtype=value.dtype, device=value.device).copy_(value)
 
 
 def _places(places: Tensor, layout: Layout) -> Tensor:

@@ -47,6 +47,7 @@ class Node:
     edge: GradientEdge | None = None
     held: Tensor | None = None
     is_view: bool = False
+    learns: bool = False
     shares: int | None = None
     later: list[weakref.ref[Node]] = field(default_factory=list)
 

@@ -16,7 +16,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
-from gradtape.tape._memory import Layout, layout_of, memory_of, overlaid, overlaid_unseen
+from gradtape.tape._memory import Layout, layout_of, memory_of, overlaid
 from gradtape.tape._naming import Models, Naming
 from gradtape.tape._node import Call, Node, Ref
 from gradtape.tape._surroundings import States, autocast_region, drawn, random_states, user_line
@@ -30,7 +30,7 @@ _BUFFERED = {"batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_no
 _SILENT = {"grad", "requires_grad_", "retain_grad", "shape", "size", "dim", "ndim", "dtype", "device", "requires_grad"}
 _SILENT |= {"is_floating_point", "numel", "layout", "is_cuda", "stride", "is_contiguous", "is_leaf", "grad_fn", "len"}
 _SILENT |= {"is_complex", "is_sparse", "is_nested", "storage_offset", "data_ptr", "_version", "untyped_storage"}
-_SILENT |= {"requires_grad=", "grad="}
+_SILENT |= {"requires_grad=", "grad=", "_set_grad_enabled", "set_grad_enabled"}
 _READS = {"item", "tolist", "numpy", "array", "bool", "int", "float", "complex", "index", "contains"}
 _READS |= {"equal", "allclose", "is_nonzero"}
 
@@ -96,7 +96,7 @@ class Recorder(TorchFunctionMode):
         node = self.node_of(tensor)
         if node is None:
             return self.add_input(tensor, name)
-        node.edge = _edge(tensor)
+        node.edge, node.learns = _edge(tensor), True
         self.names.setdefault(name, node)
         return node
 
@@ -126,6 +126,11 @@ class Recorder(TorchFunctionMode):
             alive = known()
             if alive is not None:
                 self._meet(alive)
+        for node in self.nodes:
+            if not node.kept:
+                node.edge = None  # nothing of autograd's graph either
+        self._by_edge.clear()
+        self._elsewhere.clear()
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
@@ -278,10 +283,12 @@ class Recorder(TorchFunctionMode):
         if node is None or (name in self.names and self.names[name].op == "input"):  # an input keeps its name
             return
         self.names[name] = node
-        if not node.kept and self._keep(replace(node, name=name)):
-            self._hold(node, tensor)
         if node.name.startswith(f"{node.op}_"):  # the innermost module's name is the node's
             node.name = name
+            if not self._keep(node):
+                node.held = None
+        if not node.kept and self._keep(replace(node, name=name)):
+            self._hold(node, tensor)
         self._halt_at(node, name, tensor)
         self._end_if_halted()
 
@@ -298,7 +305,7 @@ class Recorder(TorchFunctionMode):
             return self._add_unseen(tensor, origins) if origins else self.add_input(tensor)
         if self._known[id(tensor)].version != _version(tensor) or self._written_since(node, tensor):
             return self._add_overwritten(tensor, node)
-        if node.edge is None and tensor.grad_fn is not None:  # it came out of a Function
+        if node.edge is None and not node.learns and _grad_fn(tensor) is not None:  # it came out of a Function
             return self._add_unseen(tensor, self._origins(tensor) or [node])
         return node
 
@@ -322,10 +329,9 @@ class Recorder(TorchFunctionMode):
         layouts = [layout_of(tensor), *(layout for _, layout in written)]
         call = None
         if written and not any(layout.folded or layout.dtype != tensor.dtype for layout in layouts):
-            now = _edge(tensor)
-            unseen = (now and now.node) is (node.edge and node.edge.node)
+            seen = [self.nodes[position].learns for position, _ in written]
             call = Call(
-                partial(overlaid_unseen if unseen else overlaid, layouts),
+                partial(overlaid, layouts, seen),
                 [Ref(node.position), *(Ref(position) for position, _ in written)],
                 (1 + len(written), ()),
                 with_grad=tensor.requires_grad,
@@ -344,7 +350,8 @@ class Recorder(TorchFunctionMode):
 
     def _origins(self, tensor: Tensor) -> list[Node]:
         """Return the nodes that autograd says an unknown tensor was computed from."""
-        pending = [] if tensor.grad_fn is None else [tensor.grad_fn]
+        function = _grad_fn(tensor)
+        pending = [] if function is None else [function]
         seen, found = {*pending, *self._elsewhere}, {}
         while pending:
             for following, number in pending.pop().next_functions:
@@ -362,7 +369,7 @@ class Recorder(TorchFunctionMode):
         module = "" if self._naming is None else self._naming.path
         kind = (_shape(value), value.dtype)
         node = Node(name, len(self.nodes), op, module, *kind, user_line(), parents, None, call, _edge(value))
-        node.is_view = value._is_view()
+        node.is_view, node.learns = value._is_view(), node.edge is not None
         if op == "input" or self._keep(node):  # what came from outside nobody could compute again
             self._hold(node, value)
         self._enter(node, value)
@@ -398,6 +405,7 @@ class Recorder(TorchFunctionMode):
             fresh = replace(node, parents=parents, later=[], grad=None)
             if new is not None:
                 fresh.held, fresh.edge, fresh.shape = (new if node.kept else None), _edge(new), _shape(new)
+                fresh.learns = fresh.edge is not None
             if node.position in edited:
                 fresh.held, fresh.op, fresh.call = new, "edit", None
             twin._enter(fresh, known.get(node.position) if new is None else new)
@@ -441,16 +449,28 @@ def _operation(func: Callable[..., Any]) -> str:
     return name.strip("_") if name.startswith("__") else name.partition(".")[0]  # of torch.ops, mul_.Tensor
 
 
+def _grad_fn(value: Tensor) -> torch.autograd.graph.Node | None:
+    try:
+        return value.grad_fn
+    except RuntimeError:  # of a view made without gradients, through which something with gradients was written
+        return None
+
+
 def _edge(value: Tensor) -> GradientEdge | None:
     """Return where a gradient of the value arrives, if one can."""
     if not value.requires_grad:
         return None
-    if value.grad_fn is not None:
-        return GradientEdge(value.grad_fn, value.output_nr)
+    function = _grad_fn(value)
+    if function is not None:
+        return GradientEdge(function, value.output_nr)
     try:
         with torch._C.DisableTorchFunction():
             return get_gradient_edge(value)
-    except (AssertionError, AttributeError):  # what is made of parameters without gradients may claim to require one
+    except (
+        AssertionError,
+        AttributeError,
+        RuntimeError,
+    ):  # what is made of parameters without gradients may claim to require one
         return None
 
 

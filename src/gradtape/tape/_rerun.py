@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, Literal, Self
 
 import torch
@@ -12,6 +13,7 @@ from gradtape import seeding
 from gradtape.errors import InputError, TapeError
 from gradtape.tape import _compare, _invert, _steer
 from gradtape.tape._graph import Graph, Key, between
+from gradtape.tape._memory import laid_out, layout_of
 from gradtape.tape._node import Node
 from gradtape.tape._replay import downstream, filled, making, run_again, warn_of_escapes
 from gradtape.tape._trees import with_tensors
@@ -44,10 +46,10 @@ class Rerun(Graph):
             node for node in self.nodes if not node.parents
         ]
         ways = between(starts, [self.nodes[end] for end in ends])
-        live = {end for end in ends if self.nodes[end].edge is not None}  # from where gradients come
+        live = {end for end in ends if self.nodes[end].learns}  # from where gradients come
         for node in reversed(self.nodes):
             if node.position in live:
-                live.update(parent.position for parent in node.parents if parent.edge is not None)
+                live.update(parent.position for parent in node.parents if parent.learns)
         able = [node for node in ways if node.position in live and node.position not in ends and among(node)]
         order: list[int] = torch.randperm(len(able), generator=seeding.generator(seed, "node")).tolist()
         for node in (able[index] for index in order):
@@ -143,7 +145,9 @@ class Rerun(Graph):
                 return values[end.position]
             return self._output_with(values)
 
-        return _steer.steer(start, given, objective, steps, lr, through, optimizer)
+        steered = _steer.steer(start, given, objective, steps, lr, through, optimizer)
+        self._warn(start, end, steered.value)
+        return steered
 
     def invert(
         self,
@@ -200,7 +204,9 @@ class Rerun(Graph):
         start, end = self._with_value(source), self._with_value(node)
         run = self._from(start, end)
         way = [{start.position: start, end.position: end}.get(node.position, node) for node in self.between(start, end)]
-        return how.find(way, run, wanted)
+        found = how.find(way, run, wanted)
+        self._warn(start, end, found.input)
+        return found
 
     def _from(self, start: Node, end: Node | None) -> Callable[[Tensor], dict[int, Tensor]]:
         """Return the function from a node's value to the values by position, run again up to ``end`` or the output."""
@@ -212,6 +218,16 @@ class Rerun(Graph):
         onward = self._runner({start.position}, moved)
         kept = {node.position: node.held for node in self.nodes if node.held is not None}
         return lambda value: kept | onward({start.position: value})
+
+    def _warn(self, start: Node, end: Node | None, value: Tensor) -> None:
+        """Warn where Python would have read other elements on the way from a new value."""
+        if not self._recorder.escapes:
+            return
+        moved = downstream(self._recorder, {start.position})
+        seen = {at for at in moved if end is None or at <= end.position}
+        with torch.no_grad(), suppress(TapeError):  # of what lies aside and cannot be run again nothing is known
+            values = self._runner({start.position}, seen)({start.position: value})
+            warn_of_escapes(self._recorder.escapes, self.nodes, values)
 
     def _runner(self, start: Collection[int], moved: set[int]) -> Callable[[Mapping[int, Tensor]], dict[int, Tensor]]:
         """Return the function from values at ``start`` to these and those at ``moved``, which depend on them."""
@@ -247,6 +263,8 @@ class Rerun(Graph):
                 f"the node {node.shape} and {node.dtype}",
                 remedy="give a value of the node's shape and type",
             )
-        if torch.is_grad_enabled() and node.edge is not None and not value.requires_grad:
+        if node.held is not None and value.layout == torch.strided:  # random draws follow the order in memory
+            value = laid_out(value, layout_of(node.held))
+        if torch.is_grad_enabled() and node.learns and not value.requires_grad:
             value = value.detach().requires_grad_()
         return value

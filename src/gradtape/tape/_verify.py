@@ -63,9 +63,9 @@ def verify(nodes: list[Node], outputs: Mapping[int, Tensor]) -> Verification:
     seeds = {
         position: torch.randn(value.shape, generator=random).to(value)
         for position, value in sorted(outputs.items())
-        if nodes[position].edge is not None
+        if nodes[position].learns
     }
-    expected = _by_autograd(nodes, seeds)
+    expected = _by_autograd(nodes, seeds, outputs)
     own = _NodeByNode(nodes)
     for position, seed in seeds.items():
         own.add(_group(nodes[position]), seed)
@@ -141,7 +141,7 @@ class _NodeByNode:
         value = argument_value(argument, self._nodes, self._made)
         if not isinstance(value, Tensor):
             return value
-        learns = self._nodes[argument.position].edge is not None if isinstance(argument, Ref) else value.requires_grad
+        learns = self._nodes[argument.position].learns if isinstance(argument, Ref) else value.requires_grad
         return value.detach().requires_grad_() if learns else value.detach()
 
     def _differentiate(self, call: Call, arguments: list[Any], results: Mapping[Group, Tensor]) -> None:
@@ -190,9 +190,9 @@ class _NodeByNode:
                 self.add(group, part, _largest(grad))
 
 
-def _by_autograd(nodes: list[Node], seeds: Mapping[int, Tensor]) -> dict[Group, Tensor]:
+def _by_autograd(nodes: list[Node], seeds: Mapping[int, Tensor], outputs: Mapping[int, Tensor]) -> dict[Group, Tensor]:
     """Return the gradients of all groups by one pass through autograd's own graph."""
-    starts = [edge for position in seeds if (edge := nodes[position].edge) is not None]
+    starts = [nodes[position].edge or get_gradient_edge(outputs[position]) for position in seeds]
     if not starts:
         return {}
     edges = {_group(node): node.edge for node in nodes if node.edge is not None}

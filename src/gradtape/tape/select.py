@@ -55,7 +55,7 @@ def op(*operations: str) -> Selector:
 
 def name(*names: str) -> Selector:
     """Select nodes by name: ``features.3``, ``relu_*``."""
-    return _any("name", names, lambda node, wanted: fnmatchcase(node.name, wanted))
+    return _any("name", names, lambda node, wanted: node.name == wanted or fnmatchcase(node.name, wanted))
 
 
 def where(test: Callable[[Node], bool]) -> Selector:
