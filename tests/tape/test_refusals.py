@@ -457,3 +457,17 @@ def test_a_selector_goes_by_the_name_that_a_node_has_in_the_end() -> None:
     lstm = nn.Sequential(nn.LSTM(8, 8))
     tape = gt.record(lstm, torch.ones(2, 8), keep=gt.select.name("0[0]"))
     assert [node.name for node in tape if node.kept] == ["input", "0[0]"]
+
+
+def test_hooks_on_tensors_are_those_of_a_fork_too() -> None:
+    def hooked(self: Any, x: Tensor) -> Tensor:
+        h = self.a(x)
+        h.register_hook(lambda grad: 3 * grad)
+        return h.sin()
+
+    model, (x, other) = Around(hooked, a=layer()), torch.randn(2, 4, 8)
+    fork, run = gt.record(model, x).replay({"input": other}), gt.record(model, other)
+    assert torch.equal(fork.output, run.output)
+    for tape in (fork, run):
+        tape.backward(tape.output.sum())
+    assert torch.equal(fork["input"].grad, run["input"].grad)

@@ -182,7 +182,7 @@ class Recorder(TorchFunctionMode):
         op = _operation(func)
         if op.startswith("requires_grad") and args[1:] and args[0].requires_grad and not args[0].is_leaf:
             return args[0]  # of an input that was given without gradient, and is recorded with one
-        if op in _SILENT:
+        if op in _SILENT or (op == "add_" and len(args) == 2 and self._counts_batches(*args)):
             return func(*args, **kwargs)
         if not self._listening():
             output = func(*args, **kwargs)
@@ -197,6 +197,10 @@ class Recorder(TorchFunctionMode):
             self._end(call, op, read, args[0] if op == "setitem" else output, states)
         self._end_if_halted()
         return output
+
+    def _counts_batches(self, tensor: Tensor, number: Any) -> bool:
+        """Return whether a batch norm counts a batch, which is nobody's business."""
+        return id(tensor) in self._buffers and type(number) is int and memory_of(tensor) not in self._given
 
     def is_on(self) -> bool:
         """Return whether it sees the operations of this thread."""

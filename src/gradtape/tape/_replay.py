@@ -72,6 +72,10 @@ def run_again(nodes: list[Node], calls: Iterable[Call], values: dict[int, Tensor
     for call in calls:
         output = rerun(call, [argument_value(argument, nodes, values) for argument in call.arguments])
         for position, result in zip(call.results, tensors_in(output), strict=True):
+            held = nodes[position].held
+            if held is not None and result.requires_grad:
+                for hook in (held._backward_hooks or {}).values():  # the user's, on the tensor
+                    result.register_hook(hook)
             values.setdefault(position, result)
 
 
