@@ -124,3 +124,11 @@ def test_a_selector_that_fits_no_node_and_what_is_no_selector(x: Tensor) -> None
         gt.Tape(keep="relu")
     with pytest.raises(InputError, match=r"select.op is given \(\): give at least one"):
         gt.select.op()
+
+
+def test_what_a_name_deselects_may_be_overwritten() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Linear(8, 2))
+    tape = gt.record(model, torch.randn(4, 8), keep=~gt.select.name("0"))
+    assert kept(tape) == ["1", "2"]
+    assert tape.verify().passed
+    assert torch.equal(tape.replay({"0": lambda value: value}).output, tape.output)

@@ -7,32 +7,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
-from gradtape.tape._memory import Layout, layout_of, memory_of, overlaid
+from gradtape.tape._autograd import edge_of, grad_fn_of, version_of
+from gradtape.tape._memory import Memory, layout_of, memory_of, overlaid
 from gradtape.tape._naming import Models, Naming
 from gradtape.tape._node import Call, Node, Ref
+from gradtape.tape._operations import BUFFERED, READS, SILENT, operation, overwrites, set_item
 from gradtape.tape._surroundings import States, autocast_region, drawn, random_states, user_line
 from gradtape.tape._trees import tensors_in
 from gradtape.tape.select import Selector, everything
-
-_IN_PLACE = {"setitem", "iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow", "imatmul"}
-_IN_PLACE |= {"iand", "ior", "ixor", "ilshift", "irshift"}
-# these update running statistics, and their name does not say so
-_BUFFERED = {"batch_norm", "instance_norm", "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm"}
-_SILENT = {"grad", "requires_grad_", "retain_grad", "shape", "size", "dim", "ndim", "dtype", "device", "requires_grad"}
-_SILENT |= {"is_floating_point", "numel", "layout", "is_cuda", "stride", "is_contiguous", "is_leaf", "grad_fn", "len"}
-_SILENT |= {"is_complex", "is_sparse", "is_nested", "storage_offset", "data_ptr", "_version", "untyped_storage"}
-_SILENT |= {"requires_grad=", "grad=", "_set_grad_enabled", "set_grad_enabled"}
-_READS = {"item", "tolist", "numpy", "array", "bool", "int", "float", "complex", "index", "contains"}
-_READS |= {"equal", "allclose", "is_nonzero"}
 
 
 class Halted(BaseException):  # no error, and nothing that a model may catch
@@ -70,9 +60,7 @@ class Recorder(TorchFunctionMode):
         self._known: dict[int, _Known] = {}
         self._counts: Counter[str] = Counter()
         self._paths: set[str] = set()
-        self._writes: defaultdict[int, list[tuple[int, Layout]]] = defaultdict(list)  # memory -> in place, in order
-        self._kept_at: dict[int, int] = {}  # memory -> the last node that holds a value there
-        self._given: set[int] = set()  # memory of tensors that are no nodes and were arguments
+        self._memory = Memory(self.nodes)
         self._by_edge: dict[tuple[int, int], Node] = {}
         self._elsewhere: set[torch.autograd.graph.Node] = set()  # parts of autograd's graph that lead to no node
         self._unrecorded: dict[int, tuple[weakref.ref[Tensor], list[Node]]] = {}
@@ -96,7 +84,7 @@ class Recorder(TorchFunctionMode):
         node = self.node_of(tensor)
         if node is None:
             return self.add_input(tensor, name)
-        node.edge, node.learns = _edge(tensor), True
+        node.edge, node.learns = edge_of(tensor), True
         self.names.setdefault(name, node)
         return node
 
@@ -113,7 +101,7 @@ class Recorder(TorchFunctionMode):
         for node in self.nodes:
             known = latest.get(node.position)
             tensor = None if known is None else known()
-            changed = tensor is not None and known is not None and known.version != _version(tensor)
+            changed = tensor is not None and known is not None and known.version != version_of(tensor)
             if changed or (node.op == "overwritten" and node.call is None):
                 return node
         return None
@@ -179,10 +167,10 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        op = _operation(func)
+        op = operation(func)
         if op.startswith("requires_grad") and args[1:] and args[0].requires_grad and not args[0].is_leaf:
             return args[0]  # of an input that was given without gradient, and is recorded with one
-        if op in _SILENT or (op == "add_" and len(args) == 2 and self._counts_batches(*args)):
+        if op in SILENT or (op == "add_" and len(args) == 2 and self._counts_batches(*args)):
             return func(*args, **kwargs)
         if not self._listening():
             output = func(*args, **kwargs)
@@ -200,7 +188,7 @@ class Recorder(TorchFunctionMode):
 
     def _counts_batches(self, tensor: Tensor, number: Any) -> bool:
         """Return whether a batch norm counts a batch, which is nobody's business."""
-        return id(tensor) in self._buffers and type(number) is int and memory_of(tensor) not in self._given
+        return id(tensor) in self._buffers and type(number) is int and not self._memory.is_given(tensor)
 
     def is_on(self) -> bool:
         """Return whether it sees the operations of this thread."""
@@ -228,8 +216,7 @@ class Recorder(TorchFunctionMode):
         self, func: Callable[..., Any], op: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Call, list[Tensor], States]:
         flat, form = Call.flattened(args, kwargs)
-        in_place = op.endswith("_") or op in _IN_PLACE
-        in_place = in_place or bool(kwargs.get("inplace")) or kwargs.get("out") is not None
+        in_place = overwrites(op, kwargs)
         overwritten = tensors_in(kwargs.get("out", args[:1])) if in_place else []
         for tensor in overwritten:
             self._take_over(tensor, flat)
@@ -241,17 +228,17 @@ class Recorder(TorchFunctionMode):
             arguments.append(leaf if node is None else Ref(node.position))
             if type(leaf) is slice:
                 self._read_bounds(leaf)
-        if op in _BUFFERED:  # a replay starts from the statistics of this run and leaves the model's alone
+        if op in BUFFERED:  # a replay starts from the statistics of this run and leaves the model's alone
             arguments = [a.clone() if isinstance(a, Tensor) and not a.requires_grad else a for a in arguments]
         if overwritten and any(isinstance(a, Ref) for a in arguments):  # of a parameter, what it is before
             written = {id(tensor) for tensor in overwritten}
             arguments = [a.detach().clone() if isinstance(a, Tensor) and id(a) in written else a for a in arguments]
-        self._save(overwritten)
+        self._memory.save(overwritten)
         call = Call(
-            _set_item if op == "setitem" else func,
+            set_item if op == "setitem" else func,
             arguments,
             form,
-            in_place=in_place or op in _BUFFERED,
+            in_place=in_place or op in BUFFERED,
             with_grad=torch.is_grad_enabled(),
             autocast=autocast_region(),
         )
@@ -268,17 +255,17 @@ class Recorder(TorchFunctionMode):
     def _end(self, call: Call, op: str, read: list[Tensor], output: Any, states: States) -> None:
         call.draws = drawn(states)
         for tensor in read[:1] if op.endswith("=") else () if call.in_place else read:
-            if op.endswith("=") or self._known[id(tensor)].version != _version(tensor):
+            if op.endswith("=") or self._known[id(tensor)].version != version_of(tensor):
                 self._lost = self.node_of(tensor)  # it was changed, and its name did not say so
-        self._given.update(memory_of(argument) for argument in call.arguments if isinstance(argument, Tensor))
+        self._memory.give(call)
         parents = tuple(dict.fromkeys(self.nodes[position] for position in call.reads()))
         for result in tensors_in(output):
             if id(result) not in self._buffers and not is_lazy(result):
                 node = self._append(result, op, self._ordinal(op), call, parents)
                 call.results += (node.position,)
-                if call.in_place and op not in _BUFFERED and memory_of(result):
-                    self._writes[memory_of(result)].append((node.position, layout_of(result)))
-        if op in _READS and not isinstance(output, Tensor):
+                if call.in_place and op not in BUFFERED:
+                    self._memory.write(node, result)
+        if op in READS and not isinstance(output, Tensor):
             call.read = output.copy() if hasattr(output, "copy") else output
             self.escapes.append(call)
 
@@ -292,7 +279,7 @@ class Recorder(TorchFunctionMode):
             if not self._keep(node):
                 node.held = None
         if not node.kept and self._keep(replace(node, name=name)):
-            self._hold(node, tensor)
+            self._memory.hold(node, tensor)
         self._halt_at(node, name, tensor)
         self._end_if_halted()
 
@@ -307,9 +294,9 @@ class Recorder(TorchFunctionMode):
                 return self._append(tensor, "unrecorded", self._ordinal("unrecorded"), None, tuple(unrecorded[1]))
             origins = self._origins(tensor)
             return self._add_unseen(tensor, origins) if origins else self.add_input(tensor)
-        if self._known[id(tensor)].version != _version(tensor) or self._written_since(node, tensor):
+        if self._known[id(tensor)].version != version_of(tensor) or self._memory.written_since(node, tensor):
             return self._add_overwritten(tensor, node)
-        if node.edge is None and not node.learns and _grad_fn(tensor) is not None:  # it came out of a Function
+        if node.edge is None and not node.learns and grad_fn_of(tensor) is not None:  # it came out of a Function
             return self._add_unseen(tensor, self._origins(tensor) or [node])
         return node
 
@@ -321,15 +308,9 @@ class Recorder(TorchFunctionMode):
                 del self._buffers[id(buffer)]
                 self.add_input(buffer, name)
 
-    def _written_since(self, node: Node, tensor: Tensor) -> list[tuple[int, Layout]]:
-        """Return what was written into a tensor's memory under another name since its node."""
-        if not self._writes:
-            return []
-        return [each for each in self._writes.get(memory_of(tensor), ()) if each[0] > node.position]
-
     def _add_overwritten(self, tensor: Tensor, node: Node) -> Node:
         """Append what a tensor has become by operations in place on its views, or on what it is a view of."""
-        written = self._written_since(node, tensor)
+        written = self._memory.written_since(node, tensor)
         layouts = [layout_of(tensor), *(layout for _, layout in written)]
         call = None
         if written and not any(layout.folded or layout.dtype != tensor.dtype for layout in layouts):
@@ -354,7 +335,7 @@ class Recorder(TorchFunctionMode):
 
     def _origins(self, tensor: Tensor) -> list[Node]:
         """Return the nodes that autograd says an unknown tensor was computed from."""
-        function = _grad_fn(tensor)
+        function = grad_fn_of(tensor)
         pending = [] if function is None else [function]
         seen, found = {*pending, *self._elsewhere}, {}
         while pending:
@@ -372,18 +353,14 @@ class Recorder(TorchFunctionMode):
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
         module = "" if self._naming is None else self._naming.path
         kind = (_shape(value), value.dtype)
-        node = Node(name, len(self.nodes), op, module, *kind, user_line(), parents, None, call, _edge(value))
+        node = Node(name, len(self.nodes), op, module, *kind, user_line(), parents, None, call, edge_of(value))
         node.is_view, node.learns = value._is_view(), node.edge is not None
         if op == "input" or self._keep(node):  # what came from outside nobody could compute again
-            self._hold(node, value)
+            self._memory.hold(node, value)
         self._enter(node, value)
         self.names[name] = node
         self._halt_at(node, name, value)
         return node
-
-    def _hold(self, node: Node, value: Tensor) -> None:
-        node.held, memory = value, memory_of(value)
-        node.shares, self._kept_at[memory] = self._kept_at.get(memory), node.position
 
     def _halt_at(self, node: Node, name: str, value: Tensor) -> None:
         if self._halt is not None and self._halt in (name, node.position):
@@ -395,7 +372,7 @@ class Recorder(TorchFunctionMode):
         self.nodes.append(node)
         if tensor is not None:
             known = self._known[id(tensor)] = _Known(tensor)
-            known.position, known.version = node.position, _version(tensor)
+            known.position, known.version = node.position, version_of(tensor)
         if node.edge is not None:
             self._by_edge[id(node.edge.node), node.edge.output_nr] = node
 
@@ -408,7 +385,7 @@ class Recorder(TorchFunctionMode):
             parents = tuple(twin.nodes[parent.position] for parent in node.parents)
             fresh = replace(node, parents=parents, later=[], grad=None)
             if new is not None:
-                fresh.held, fresh.edge, fresh.shape = (new if node.kept else None), _edge(new), _shape(new)
+                fresh.held, fresh.edge, fresh.shape = (new if node.kept else None), edge_of(new), _shape(new)
                 fresh.learns = fresh.edge is not None
             if node.position in edited:
                 fresh.held, fresh.op, fresh.call = new, "edit", None
@@ -417,66 +394,6 @@ class Recorder(TorchFunctionMode):
         twin.escapes = self.escapes
         return twin
 
-    def _save(self, tensors: list[Tensor]) -> None:
-        """Copy the values that an operation is about to overwrite, where a node or an earlier call holds them."""
-        for tensor in tensors:
-            memory = memory_of(tensor)
-            position = self._kept_at.pop(memory, None) if memory else None
-            while position is not None:
-                node = self.nodes[position]
-                node.held, position = node.value.detach().clone(), node.shares
-            if memory in self._given:
-                self._given.discard(memory)
-                for call in {node.call for node in self.nodes if node.call is not None}:
-                    call.arguments = [a.clone() if _lies_at(memory, a) else a for a in call.arguments]
-
-
-def _lies_at(memory: int, argument: Any) -> bool:
-    """Return whether an argument is a tensor in some memory; parameters are read as they are at any time."""
-    return isinstance(argument, Tensor) and not argument.requires_grad and memory_of(argument) == memory
-
 
 def _shape(value: Tensor) -> tuple[int, ...]:
     return (value.size(0), -1) if value.is_nested else tuple(value.shape)
-
-
-def _set_item(tensor: Tensor, index: Any, value: Any) -> Tensor:
-    tensor[index] = value
-    return tensor
-
-
-@lru_cache(4096)
-def _operation(func: Callable[..., Any]) -> str:
-    name: str = getattr(func, "__name__", type(func).__name__)
-    if name in ("__get__", "__set__"):
-        return getattr(getattr(func, "__self__", None), "__name__", name) + "=" * (name == "__set__")
-    return name.strip("_") if name.startswith("__") else name.partition(".")[0]  # of torch.ops, mul_.Tensor
-
-
-def _grad_fn(value: Tensor) -> torch.autograd.graph.Node | None:
-    try:
-        return value.grad_fn
-    except RuntimeError:  # of a view made without gradients, through which something with gradients was written
-        return None
-
-
-def _edge(value: Tensor) -> GradientEdge | None:
-    """Return where a gradient of the value arrives, if one can."""
-    if not value.requires_grad:
-        return None
-    function = _grad_fn(value)
-    if function is not None:
-        return GradientEdge(function, value.output_nr)
-    try:
-        with torch._C.DisableTorchFunction():
-            return get_gradient_edge(value)
-    except (
-        AssertionError,
-        AttributeError,
-        RuntimeError,
-    ):  # what is made of parameters without gradients may claim to require one
-        return None
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
