@@ -11,10 +11,9 @@ from collections.abc import Container, Hashable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-import torch
-
 from gradtape.tape._layout import BOTTOM, TOP, Link, Plan, arrange
 from gradtape.tape._node import Node
+from gradtape.tape._trees import norm_of
 
 _SCALE = ("#ffffcc", "#c7e9b4", "#7fcdbb", "#41b6c4", "#1d91c0", "#225ea8", "#0c2c84")  # YlGnBu of colorbrewer2.org
 _SVG = """<svg xmlns="http://www.w3.org/2000/svg" width="{0}" height="{1}" viewBox="0 0 {0} {1}"
@@ -67,7 +66,7 @@ class _Drawing:
         for node in nodes:
             for parent in node.parents:
                 self._readers[parent.position].append(node.position)
-        self._norms = {node.position: _norm(node.grad) for node in nodes if node.grad is not None}
+        self._norms = {node.position: norm for node in nodes if (norm := norm_of(node.grad)) is not None}
         known = [norm for norm in self._norms.values() if 0 < norm < math.inf]
         self._low, self._high = (min(known), max(known)) if known else (1.0, 1.0)
         self.range = f"{self._low:.3g} to {self._high:.3g}" if known else "after tape.backward"
@@ -207,10 +206,6 @@ def _simple(box: _Box) -> _Box:
         inputs = [inner for inner in box.inside if inner.kind == "input"]
         return _Box(rest[0].name, box.paths + rest[0].paths, "module", box.nodes, inputs + rest[0].inside)
     return box.inside[0] if box.paths != [""] and len(box.nodes) == 1 else box
-
-
-def _norm(grad: torch.Tensor) -> float:
-    return float(torch.linalg.vector_norm(grad.detach(), dtype=torch.promote_types(grad.dtype, torch.float32)))
 
 
 def _escape(text: str) -> str:

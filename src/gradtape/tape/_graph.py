@@ -17,7 +17,7 @@ from gradtape.tape import _draw, _json
 from gradtape.tape._node import Node
 from gradtape.tape._recorder import Recorder
 from gradtape.tape._replay import filled
-from gradtape.tape._trees import tensors_in
+from gradtape.tape._trees import norm_of, tensors_in
 from gradtape.tape.select import Selector, outward
 
 Key = str | int | Node
@@ -66,9 +66,9 @@ class Graph:
         """Return a table of the nodes: name, operation, shape and norm of the gradient."""
         rows = [("node", "op", "shape", "gradient norm")]
         for node in self.nodes:
-            norm = _json.norm(node.grad)
+            norm = norm_of(node.grad)
             shape = "×".join(map(str, node.shape)) or "scalar"
-            rows.append((node.name, node.op, shape, "" if norm is None else f"{float(norm):.3g}"))
+            rows.append((node.name, node.op, shape, "" if norm is None else f"{norm:.3g}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
         return "\n".join(line.rstrip() for line in lines)

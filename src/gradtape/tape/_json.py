@@ -6,9 +6,8 @@ import json
 import math
 from typing import Any
 
-import torch
-
 from gradtape.tape._node import Node
+from gradtape.tape._trees import norm_of
 
 
 def to_json(nodes: list[Node], outputs: set[int]) -> str:
@@ -29,14 +28,11 @@ def _figures(node: Node, is_output: bool) -> dict[str, Any]:
         "source": node.source,
         "parents": [parent.position for parent in node.parents],
         "output": is_output,
-        "value_norm": norm(node.held),
-        "grad_norm": norm(node.grad),
+        "value_norm": _in_json(norm_of(node.held)),
+        "grad_norm": _in_json(norm_of(node.grad)),
     }
 
 
-def norm(tensor: torch.Tensor | None) -> float | str | None:
-    """Return the 2-norm, in words where it is not finite, for JSON has no numbers for that."""
-    if tensor is None or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
-        return None
-    size = float(torch.linalg.vector_norm(tensor.detach(), dtype=torch.promote_types(tensor.dtype, torch.float32)))
-    return size if math.isfinite(size) else str(size)
+def _in_json(norm: float | None) -> float | str | None:
+    """Say in words what is not finite, for JSON has no numbers for that."""
+    return norm if norm is None or math.isfinite(norm) else str(norm)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack, _pop_mode, _push_mode
 
-from gradtape.tape._autograd import edge_of, grad_fn_of, version_of
+from gradtape.tape._autograd import Origins, edge_of, grad_fn_of, version_of
 from gradtape.tape._memory import Memory, layout_of, memory_of, overlaid
 from gradtape.tape._naming import Models, Naming
 from gradtape.tape._node import Call, Node, Ref
@@ -42,6 +42,8 @@ class Recorder(TorchFunctionMode):
         nodes: The nodes in the order of computation.
         names: The nodes by all their names.
         escapes: Calls that told Python of a tensor's elements.
+        keep: Which nodes hold their values.
+        halt: Name or position of the node at which the computation is to halt.
         halted: The value of the node at which the computation is to halt, once it is there.
     """
 
@@ -51,8 +53,8 @@ class Recorder(TorchFunctionMode):
         self.names: dict[str, Node] = {}
         self.escapes: list[Call] = []
         self.halted: Tensor | None = None
-        self._keep = keep
-        self._halt = halt
+        self.keep = keep
+        self.halt = halt
         self._paused = self._stopped = False
         self._naming: Naming | None = None
         self._buffers: dict[int, Tensor] = {}  # what the model remembers is no node, unless it takes up recorded values
@@ -61,8 +63,7 @@ class Recorder(TorchFunctionMode):
         self._counts: Counter[str] = Counter()
         self._paths: set[str] = set()
         self._memory = Memory(self.nodes)
-        self._by_edge: dict[tuple[int, int], Node] = {}
-        self._elsewhere: set[torch.autograd.graph.Node] = set()  # parts of autograd's graph that lead to no node
+        self._origins = Origins()
         self._unrecorded: dict[int, tuple[weakref.ref[Tensor], list[Node]]] = {}
         self._lost: Node | None = None
 
@@ -117,8 +118,7 @@ class Recorder(TorchFunctionMode):
         for node in self.nodes:
             if not node.kept:
                 node.edge = None  # nothing of autograd's graph either
-        self._by_edge.clear()
-        self._elsewhere.clear()
+        self._origins = Origins()
 
     @contextmanager
     def pausing(self) -> Iterator[None]:
@@ -276,9 +276,9 @@ class Recorder(TorchFunctionMode):
         self.names[name] = node
         if node.name.startswith(f"{node.op}_"):  # the innermost module's name is the node's
             node.name = name
-            if not self._keep(node):
+            if not self.keep(node):
                 node.held = None
-        if not node.kept and self._keep(replace(node, name=name)):
+        if not node.kept and self.keep(replace(node, name=name)):
             self._memory.hold(node, tensor)
         self._halt_at(node, name, tensor)
         self._end_if_halted()
@@ -292,12 +292,12 @@ class Recorder(TorchFunctionMode):
             unrecorded = self._unrecorded.get(id(tensor))
             if unrecorded is not None and unrecorded[0]() is tensor:
                 return self._append(tensor, "unrecorded", self._ordinal("unrecorded"), None, tuple(unrecorded[1]))
-            origins = self._origins(tensor)
+            origins = self._origins.of(tensor)
             return self._add_unseen(tensor, origins) if origins else self.add_input(tensor)
         if self._known[id(tensor)].version != version_of(tensor) or self._memory.written_since(node, tensor):
             return self._add_overwritten(tensor, node)
         if node.edge is None and not node.learns and grad_fn_of(tensor) is not None:  # it came out of a Function
-            return self._add_unseen(tensor, self._origins(tensor) or [node])
+            return self._add_unseen(tensor, self._origins.of(tensor) or [node])
         return node
 
     def _take_over(self, tensor: Tensor, arguments: list[Any]) -> None:
@@ -333,29 +333,12 @@ class Recorder(TorchFunctionMode):
         op = type(tensor.grad_fn).__name__.removesuffix("Backward")
         return self._append(tensor, op, self._ordinal(op), None, tuple(origins))
 
-    def _origins(self, tensor: Tensor) -> list[Node]:
-        """Return the nodes that autograd says an unknown tensor was computed from."""
-        function = grad_fn_of(tensor)
-        pending = [] if function is None else [function]
-        seen, found = {*pending, *self._elsewhere}, {}
-        while pending:
-            for following, number in pending.pop().next_functions:
-                known = self._by_edge.get((id(following), number))
-                if known is not None:
-                    found[known.position] = known
-                elif following is not None and following not in seen:
-                    seen.add(following)
-                    pending.append(following)
-        if not found:
-            self._elsewhere = seen
-        return [found[position] for position in sorted(found)]
-
     def _append(self, value: Tensor, op: str, name: str, call: Call | None, parents: tuple[Node, ...]) -> Node:
         module = "" if self._naming is None else self._naming.path
         kind = (_shape(value), value.dtype)
         node = Node(name, len(self.nodes), op, module, *kind, user_line(), parents, None, call, edge_of(value))
         node.is_view, node.learns = value._is_view(), node.edge is not None
-        if op == "input" or self._keep(node):  # what came from outside nobody could compute again
+        if op == "input" or self.keep(node):  # what came from outside nobody could compute again
             self._memory.hold(node, value)
         self._enter(node, value)
         self.names[name] = node
@@ -363,7 +346,7 @@ class Recorder(TorchFunctionMode):
         return node
 
     def _halt_at(self, node: Node, name: str, value: Tensor) -> None:
-        if self._halt is not None and self._halt in (name, node.position):
+        if self.halt is not None and self.halt in (name, node.position):
             self.halted = value
 
     def _enter(self, node: Node, tensor: Tensor | None) -> None:
@@ -373,12 +356,11 @@ class Recorder(TorchFunctionMode):
         if tensor is not None:
             known = self._known[id(tensor)] = _Known(tensor)
             known.position, known.version = node.position, version_of(tensor)
-        if node.edge is not None:
-            self._by_edge[id(node.edge.node), node.edge.output_nr] = node
+        self._origins.add(node)
 
     def copy(self, values: Mapping[int, Tensor], edited: Container[int]) -> Recorder:
         """Return a recorder of the same graph with other values at some positions; those of ``edited`` nodes stay."""
-        twin = Recorder(self._keep)
+        twin = Recorder(self.keep)
         known = {each.position: each() for each in self._known.values()}
         for node in self.nodes:
             new = values.get(node.position)

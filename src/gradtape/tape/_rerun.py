@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from copy import copy
 from typing import Any, Literal, Self
 
 import torch
@@ -25,6 +26,8 @@ Edit = Tensor | Callable[[Tensor], Tensor]
 
 class Rerun(Graph):
     """What a tape does by running parts of its graph again."""
+
+    _context: ExitStack | None = None  # while it records
 
     def choose(self, among: Selector = everything, *, seed: int = 0) -> Node:
         """Return a random node to steer: one with a gradient, on a way from an input to the output, itself excluded.
@@ -82,7 +85,10 @@ class Rerun(Graph):
         self._outputs()
         values = self._runner(start, downstream(self._recorder, start))(start)
         warn_of_escapes(self._recorder.escapes, self.nodes, values)
-        return self._fork(values, start, self._output_with(values))
+        fork = copy(self)
+        fork._recorder, fork._context = self._recorder.copy(values, start), None
+        fork._set_output(self._output_with(values))
+        return fork
 
     def compare(self, other: Graph) -> _compare.Comparison:
         """Compare the values of two tapes, node by node of the same name: a fork with its origin, two runs of a model.
@@ -249,9 +255,6 @@ class Rerun(Graph):
             return leaf if node is None else values.get(node.position, leaf)
 
         return with_tensors(swapped, self.output)
-
-    def _fork(self, values: Mapping[int, Tensor], edited: Collection[int], output: Any) -> Self:
-        raise NotImplementedError
 
     def _edited(self, node: Node, edit: Edit) -> Tensor:
         value = edit(self._with_value(node).value.clone()) if callable(edit) else edit

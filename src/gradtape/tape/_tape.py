@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Self
 
@@ -68,10 +68,7 @@ class Tape(Rerun):
         self._recorder = Recorder(keep, halt)
         self._model = model
         self._title = type(model).__name__ if isinstance(model, nn.Module) else "tape"
-        self._keep = keep
         self._persistent = persistent
-        self._halt = halt
-        self._context: ExitStack | None = None
 
     def __enter__(self) -> Self:
         if self._context is not None:
@@ -94,22 +91,24 @@ class Tape(Rerun):
         if self._recorder.halted is not None and (error is None or isinstance(error, Halted)):
             self._set_output(self._recorder.halted)
             return True
-        if error is None and self._halt is not None:
-            error = (
-                self._no_node(self._halt)
-                if isinstance(self._halt, str)
-                else TapeError(
-                    f"the computation has {len(self)} nodes and halt is {self._halt}", remedy="use a position inside it"
-                )
-            )
-            error.tape = self  # type: ignore[attr-defined]
-            raise error
+        error = error or self._never_reached()
         if error is not None:
             error.tape = self  # type: ignore[attr-defined]  # the part that ran is what the user needs to see
+        if kind is None and error is not None:
+            raise error
         made = [node for node in self.nodes if node.op != "input"]
-        if error is None and made and self._keep is not nothing and not any(node.kept for node in made):
-            warn(f"keep={self._keep} selects none of {len(made)} nodes")
+        keep = self._recorder.keep
+        if error is None and made and keep is not nothing and not any(node.kept for node in made):
+            warn(f"keep={keep} selects none of {len(made)} nodes")
         return False
+
+    def _never_reached(self) -> TapeError | None:
+        """Return what to raise where the computation has ended without coming to the node at which to halt."""
+        halt = self._recorder.halt
+        if isinstance(halt, int):
+            what = f"the computation has {len(self)} nodes and halt is {halt}"
+            return TapeError(what, remedy="use a position inside it")
+        return None if halt is None else self._no_node(halt)
 
     def stop_recording(self) -> AbstractContextManager[None]:
         """Return a context in which nothing is recorded, for what is no part of the computation.
@@ -155,12 +154,6 @@ class Tape(Rerun):
                 tensor.requires_grad_()
                 self._context.callback(_unwatch, tensor)
             return self._recorder.watch(tensor, name)
-
-    def _fork(self, values: Mapping[int, Tensor], edited: Collection[int], output: Any) -> Self:
-        fork = type(self)(persistent=self._persistent)
-        fork._recorder, fork._title = self._recorder.copy(values, edited), self._title
-        fork._set_output(output)
-        return fork
 
     def __repr__(self) -> str:
         names = [node.name for node in self.nodes[:6]] + ["..."] * (len(self) > 6)

@@ -1,4 +1,4 @@
-"""Tensors inside of what a function takes or returns: tuples, lists, dicts, dataclasses and whatever pytree knows."""
+"""Tensors, and the tuples, lists, dicts, dataclasses and whatever pytree knows that they come in."""
 
 from __future__ import annotations
 
@@ -41,3 +41,11 @@ def with_tensors(change: Callable[[Tensor], Tensor], tree: Any) -> Any:
 def dense(tensor: Tensor) -> Tensor:
     """Return a sparse tensor as a dense one, and any other as it is."""
     return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
+def norm_of(tensor: Tensor | None) -> float | None:
+    """Return the 2-norm of a tensor's elements, and none for what holds no such numbers."""
+    if tensor is None or tensor.is_meta or not (tensor.is_floating_point() or tensor.is_complex()):
+        return None
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    return float(torch.linalg.vector_norm(dense(tensor.detach()), dtype=wide))
