@@ -69,7 +69,7 @@ class _Drawing:
         self._norms = {node.position: norm for node in nodes if (norm := norm_of(node.grad)) is not None}
         known = [norm for norm in self._norms.values() if 0 < norm < math.inf]
         self._low, self._high = (min(known), max(known)) if known else (1.0, 1.0)
-        self.range = f"{self._low:.3g} to {self._high:.3g}" if known else "after tape.backward"
+        self.range = f"{self._low:.3g} to {self._high:.3g}" if known else "no gradients yet"
         self.panels: list[_Box] = []
 
     def enter(self, box: _Box, short: str) -> None:
