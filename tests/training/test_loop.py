@@ -88,7 +88,7 @@ def test_an_interrupted_training_made_again_ends_bit_equal(tmp_path: Path, dropo
     train(resumed, store, checkpoint=checkpoint, progress=progress)
     assert same_weights(resumed, straight)
     assert series_of(store) == series_of(whole)
-    assert store.read("model/gradients").steps.tolist() == list(range(STEPS))
+    assert store.read("model/grad_norm").steps.tolist() == list(range(STEPS))
     assert progress.work == STEPS
     store.close()
     whole.close()
@@ -222,7 +222,7 @@ def test_the_tracker_is_told_where_a_resumed_loop_goes_on(tmp_path: Path) -> Non
         with gt.track(net, optimizer, store) as tracker:
             checkpoint = Checkpoint(tmp_path / "part", every=2)
             Loop(step, steps, {"net": net}, checkpoint=checkpoint, tracker=tracker).run()
-        assert store.read("model/gradients").steps.tolist() == list(range(0 if steps == 4 else 4, steps))
+        assert store.read("model/grad_norm").steps.tolist() == list(range(0 if steps == 4 else 4, steps))
         store.close()
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS channels (id INTEGER PRIMARY KEY, name TEXT UNIQUE NO
 CREATE TABLE IF NOT EXISTS steps (
     channel INTEGER NOT NULL, step INTEGER NOT NULL, numbers BLOB NOT NULL, PRIMARY KEY (channel, step)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS notes (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 _ROWS_KEPT_BACK = 64
 
@@ -94,6 +95,16 @@ class SeriesStore:
                 remedy="use another channel for others",
             )
         return channel
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a small fact, anything that JSON can say; an earlier one of that key is replaced."""
+        with self._explained(), self._connection:
+            self._connection.execute("INSERT OR REPLACE INTO notes VALUES (?, ?)", (key, json.dumps(value)))
+
+    def notes(self) -> dict[str, Any]:
+        """Return all facts that were kept."""
+        with self._explained():
+            return {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM notes")}
 
     def names(self) -> list[str]:
         """Return the names of all channels, in the order of their making."""

@@ -51,7 +51,7 @@ class Adversarial(Maker):
         if workplace.series is not None:
             models = {player: game.models[name] for player, name in players.items()}
             optimizers = {player: game.optimizers[name] for player, name in players.items()}
-            tracker = track(models, optimizers, workplace.series)
+            tracker = track(models, optimizers, workplace.series, budget=None)
 
         def step(number: int) -> None:
             rows = torch.randint(len(real.labels), (_BATCH,), generator=random).to(device)

@@ -15,6 +15,10 @@ class Finding(NamedTuple):
         since_step: The first step at which it held.
         evidence: The figures that made the rule speak.
         remedy: What to try, with a number.
+
+    Examples:
+        >>> print(Finding("stalled", "model", "all parameters", 40, "updates are 0", "raise the learning rate"))
+        stalled since step 40 in model, all parameters: updates are 0; raise the learning rate
     """
 
     rule: str
@@ -23,3 +27,8 @@ class Finding(NamedTuple):
     since_step: int
     evidence: str
     remedy: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.rule} since step {self.since_step} in {self.player}, {self.where}: {self.evidence}; {self.remedy}"
+        )

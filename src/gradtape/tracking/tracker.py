@@ -1,4 +1,4 @@
-"""The tracker: reads every measure at every optimizer step, stores it, and judges."""
+"""The tracker: one or more players watched while they train, what was read of them, and the verdict."""
 
 from __future__ import annotations
 
@@ -8,78 +8,150 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradtape.errors import InputError
 from gradtape.runs import Run, SeriesStore
+from gradtape.tracking._player import Player, Watched
 from gradtape.tracking.finding import Finding
-from gradtape.tracking.history import SEPARATOR, gradient_channel, read_history, reversal_channel, value_channel
+from gradtape.tracking.history import RESERVED, read_history
 from gradtape.tracking.measures import MEASURES
-from gradtape.tracking.reversals import ReversalWatch
 from gradtape.tracking.rules import judge
-from gradtape.transforms import Reverse, before_step
+from gradtape.transforms import Reverse
 
 
 class Tracker:
     """Watches one or more players while they train; ``track`` makes it."""
 
     def __init__(
-        self,
-        players: Mapping[str, tuple[nn.Module, Optimizer]],
-        store: SeriesStore,
-        run: Run | None,
-        reversals: Mapping[str, Reverse],
+        self, store: SeriesStore | None, run: Run | None, *, budget: float | None = 0.01, activations: bool = True
     ) -> None:
         self._store = store
         self._run = run
         self._ended: Run | None = None
-        first = next(iter(players))
-        self._players = {
-            name: _Player(name, model, optimizer, store, reversals if name == first else {})
-            for name, (model, optimizer) in players.items()
-        }
+        self._budget = budget
+        self._activations = activations
+        self._players: dict[str, Player] = {}
+        self._watched: dict[str, Watched] = {}
+
+    def add(
+        self, name: str, model: nn.Module, optimizer: Optimizer, reversals: Mapping[str, Reverse] | None = None
+    ) -> None:
+        """Watch a further player.
+
+        Args:
+            name: Its name, not one of those that are watched.
+            model: Its model.
+            optimizer: Its optimizer.
+            reversals: Its reversals that are no submodules of the model, by name.
+
+        Raises:
+            InputError: The name is taken, or the optimizer holds none of the model's parameters.
+        """
+        if name in self._players:
+            raise InputError(f"a player {name!r} is tracked already", remedy="give another name")
+        watched = watched_pair(name, model, optimizer)
+        self._watched[name] = watched
+        self._players[name] = Player(
+            name, watched, self._store, reversals or {}, budget=self._budget, activations=self._activations
+        )
+        held = {id(parameter) for player in self._players.values() for parameter in player.parameters}
+        for other, player in self._players.items():
+            of_model = dict(self._watched[other].model.named_parameters())
+            player.note_settings([n for n in self._watched[other].unheld if id(of_model.get(n)) not in held])
 
     @property
     def findings(self) -> list[Finding]:
         """What the rules say of everything tracked so far, in the order in which it began."""
         if self._ended is None:
-            return self._judged(self._store)
+            self.flush()
+            return [] if self._store is None else self._judged(self._store)
         with closing(Run.open(self._ended.path)) as run:
             return self._judged(run.series)
 
+    @property
+    def intervals(self) -> dict[str, dict[str, int]]:
+        """Player's name -> measure -> steps between two readings of it; the budget widens them."""
+        return {name: player.intervals for name, player in self._players.items()}
+
+    def verdict(self) -> str:
+        """Return what was found in words: a line for each finding, or that there is none, and what was read rarely."""
+        steps = ", ".join(f"{player.step:,} of {name}" for name, player in self._players.items())
+        found = [f"{number}. {finding}" for number, finding in enumerate(self.findings, 1)]
+        lines = found or [f"nothing found wrong in {steps or 'no'} steps"]
+        for name, player in self._players.items():
+            rare = player.schedule.said()
+            if rare:
+                lines.append(f"{name}: {rare}")
+        return "\n".join(lines)
+
     def log(self, name: str, value: float | Tensor, player: str | None = None) -> None:
-        """Store a number, such as ``loss``, at the player's latest step.
+        """Store a number, such as ``val_loss``, at the player's latest step.
+
+        The loss that ``backward`` is called on is caught; log ``loss`` where that is not the number to judge by.
 
         Args:
-            name: What it is; the rules read ``loss``.
+            name: What it is; the rules read ``loss``, ``val_loss``, ``accuracy`` and ``val_accuracy``.
             value: The number, or a tensor of one element.
             player: Whose it is; may be left out with a single player.
 
         Raises:
-            InputError: The player is not known, or must be named.
+            InputError: The player is not known, or must be named; or the name is that of a measure.
         """
-        if player is None and len(self._players) == 1:
-            player = next(iter(self._players))
-        if player not in self._players:
-            raise InputError(f"player {player!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
         if isinstance(value, Tensor) and value.numel() != 1:
             raise InputError(f"{name!r} has shape {tuple(value.shape)}", remedy="log one number at a time")
-        channel = self._store.channel(value_channel(player, name), [name])
-        channel.append(
-            max(self._players[player].step - 1, 0), [float(value.detach() if isinstance(value, Tensor) else value)]
-        )
+        if name in {measure.name for measure in MEASURES} | RESERVED - {"loss"} or not name:
+            raise InputError(f"{name!r} is the name of something that is measured", remedy="log it under another name")
+        self._player(player).log(name, value if isinstance(value, Tensor) else torch.tensor(float(value)))
+
+    def log_losses(self, losses: Mapping[str, Tensor], player: str | None = None) -> None:
+        """Store several losses by name and, now and then, how far their gradients agree at each parameter.
+
+        Call it before ``backward``, at every step: at some steps each loss is differentiated by itself, which costs as
+        much as a backward pass for each and leaves gradients and graph as they are.
+
+        Args:
+            losses: Name -> loss, a tensor of one element with its graph.
+            player: Whose they are; may be left out with a single player.
+
+        Raises:
+            InputError: Fewer than two losses, one without a graph, or an unknown player.
+        """
+        if len(losses) < 2:
+            raise InputError(
+                f"log_losses got {len(losses)} loss", remedy="give two or more that may disagree, or use log"
+            )
+        for name, loss in losses.items():
+            if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
+                raise InputError(
+                    f"loss {name!r} is no tensor of one element with a graph",
+                    remedy="give it before backward, undetached",
+                )
+        self._player(player).log_losses(losses)
 
     def resume_at(self, step: int) -> None:
         """Count on from ``step``, as after loading a checkpoint; later steps stored before are replaced."""
         for player in self._players.values():
             player.step = step
 
+    def pause(self) -> None:
+        """Stop reading until ``resume``; meanwhile models and optimizers are as if they were never watched."""
+        for player in self._players.values():
+            player.pause()
+
+    def resume(self) -> None:
+        """Read again after ``pause``; steps made meanwhile are not counted."""
+        for player in self._players.values():
+            player.resume()
+
     def flush(self) -> None:
         """Store what was read so far, so that a process that is killed loses none of it."""
-        self._store.flush()
+        for player in self._players.values():
+            player.drain()
+        if self._store is not None and self._ended is None:
+            self._store.flush()
 
     def close(self) -> None:
         """Stop watching: the optimizers and models are as they were, what was read is stored."""
@@ -89,73 +161,48 @@ class Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        for player in self._players.values():
-            player.remove()
-        if self._run is None:
-            self._store.flush()
-        elif self._ended is None:
+        self.pause()
+        self.flush()
+        if self._run is not None and self._ended is None:
             self._ended = self._run
             self._run.__exit__(kind, error, trace)
 
+    def _player(self, name: str | None) -> Player:
+        if name is None and len(self._players) == 1:
+            name = next(iter(self._players))
+        if name not in self._players:
+            raise InputError(f"player {name!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
+        return self._players[name]
+
     def _judged(self, store: SeriesStore) -> list[Finding]:
-        return judge([read_history(store, name) for name in self._players])
+        known = set(store.names())
+        return judge([read_history(store, name) for name in self._players if f"{name}/grad_norm" in known])
 
 
-class _Player:
-    def __init__(
-        self, name: str, model: nn.Module, optimizer: Optimizer, store: SeriesStore, reversals: Mapping[str, Reverse]
-    ) -> None:
-        named = _held(name, model, optimizer)
-        self.step = 0
-        self._parameters = [parameter for _, parameter in named]
-        self._measures = [measure() for measure in MEASURES]
-        columns = [f"{path}{SEPARATOR}{measure.name}" for path, _ in named for measure in self._measures]
-        self._channel = store.channel(gradient_channel(name), columns)
-        self._watch = ReversalWatch(model, reversals)
-        self._passed = store.channel(reversal_channel(name), self._watch.columns) if self._watch.columns else None
-        self._reading = False
-        self._handles = [
-            before_step(optimizer, self._before),
-            optimizer.register_step_post_hook(lambda *_: self._after()),
-        ]
+def watched_pair(name: str, model: nn.Module, optimizer: Optimizer) -> Watched:
+    """Return the optimizer's parameters by name; those that are not the model's are called by group and place.
 
-    def _gradients(self) -> list[Tensor | None]:
-        grads = [parameter.grad for parameter in self._parameters]
-        return [grad if grad is None or grad.layout == torch.strided else grad.to_dense() for grad in grads]
-
-    def _before(self) -> None:
-        if self._reading:  # a closure may be called several times in a step: the first finds the weights as they were
-            return
-        self._reading = True
-        grads = self._gradients()
-        for measure in self._measures:
-            measure.before_step(self._parameters, grads)
-
-    def _after(self) -> None:
-        grads = self._gradients()
-        numbers = torch.stack([measure.after_step(self._parameters, grads) for measure in self._measures], dim=1)
-        self._channel.append(self.step, numbers.flatten().numpy().astype(np.float32))
-        if self._passed is not None:
-            self._passed.append(self.step, self._watch.row())
-        self.step += 1
-        self._reading = False
-
-    def remove(self) -> None:
-        self._watch.remove()
-        for handle in self._handles:
-            handle.remove()
-
-
-def _held(name: str, model: nn.Module, optimizer: Optimizer) -> list[tuple[str, nn.Parameter]]:
-    """Return the model's parameters that the optimizer holds, with their paths."""
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    named = [(path, parameter) for path, parameter in model.named_parameters() if id(parameter) in held]
-    if not named:
+    Raises:
+        InputError: None is the model's.
+    """
+    names: dict[int, str] = {}
+    for path, parameter in model.named_parameters():
+        names.setdefault(id(parameter), path)
+    order = {key: place for place, key in enumerate(names)}
+    held = [
+        (names.get(id(parameter), f"group{number}.param{place}"), parameter)
+        for number, group in enumerate(optimizer.param_groups)
+        for place, parameter in enumerate(group["params"])
+    ]
+    if not any(id(parameter) in names for _, parameter in held):
         raise InputError(
             f"the optimizer of player {name!r} holds no parameter of its model",
             remedy="pass the pair that belongs together",
         )
-    return named
+    held.sort(key=lambda pair: order.get(id(pair[1]), len(order)))
+    mine = {id(parameter) for _, parameter in held}
+    unheld = [path for path, p in model.named_parameters() if id(p) not in mine and p.requires_grad]
+    return Watched(model, optimizer, dict(held), tuple(unheld))
 
 
 def track(
@@ -163,11 +210,17 @@ def track(
     optimizers: Optimizer | Mapping[str, Optimizer],
     run: str | os.PathLike[str] | Run | SeriesStore | None = None,
     reversals: Reverse | Mapping[str, Reverse] | None = None,
+    *,
+    budget: float | None = 0.01,
+    activations: bool = True,
 ) -> Tracker:
     """Watch gradients while your own loop trains; nothing else in it changes.
 
-    At every optimizer step, for every parameter: gradient 2-norm, weight 2-norm, update-to-weight ratio, and the
-    counts of zero and of non-finite gradient elements.
+    At every optimizer step, for every parameter: 2-norm of the gradient before and after clipping, number of elements
+    that are not finite, 2-norms of weights and of the update. In turns, at every 16th step or more rarely: the dear
+    measures of ``MEASURES``, and those of modules' outputs in ``ACTIVATIONS``.
+
+    With ``torch.distributed``, call it on every process; that of rank 0 stores and judges.
 
     Args:
         models: The model, or player's name -> model.
@@ -175,12 +228,16 @@ def track(
         run: Folder of a new run, an open run or its series, or nothing to keep the series in memory.
         reversals: A ``Reverse``, or name -> ``Reverse``, that is no submodule of a model; those are found. They belong
             to the first player.
+        budget: Share of the time of a step that reading may take, in (0, 1]. What does not fit is read at fewer steps,
+            but for norms of gradients; ``tracker.intervals`` and the verdict say so. None reads at fixed steps,
+            whatever it takes, so that the same training is read at the same steps on any machine.
+        activations: Whether outputs of modules are read.
 
     Returns:
         The tracker; ``tracker.findings`` says what is wrong, ``tracker.close()`` stops.
 
     Raises:
-        InputError: The names differ, or an optimizer holds none of its model's parameters.
+        InputError: The names differ, an optimizer holds none of its model's parameters, or the budget is out of range.
         RunError: The folder cannot be made.
 
     Examples:
@@ -201,16 +258,27 @@ def track(
             f"models are named {', '.join(named_models)} and optimizers {', '.join(named_optimizers)}",
             remedy="give both the same names",
         )
+    if budget is not None and not 0 < budget <= 1:
+        raise InputError(f"budget is {budget}", remedy="give a share of the step time in (0, 1], such as 0.01, or None")
     for name, model in named_models.items():
-        _held(name, model, named_optimizers[name])  # before a folder is made
-    own = Run.create(Path(run), command="track", settings={}) if isinstance(run, str | os.PathLike) else None
-    if own is not None:
-        store = own.series
-    elif isinstance(run, Run):
-        store = run.series
-    else:
-        store = run if isinstance(run, SeriesStore) else SeriesStore(Path(":memory:"))
+        watched_pair(name, model, named_optimizers[name])  # before a folder is made
+    store, own = _store(run)
+    tracker = Tracker(store, own, budget=budget, activations=activations)
     named_reversals = {"reversal": reversals} if isinstance(reversals, Reverse) else dict(reversals or {})
-    return Tracker(
-        {name: (model, named_optimizers[name]) for name, model in named_models.items()}, store, own, named_reversals
-    )
+    for index, (name, model) in enumerate(named_models.items()):
+        tracker.add(name, model, named_optimizers[name], None if index else named_reversals)
+    return tracker
+
+
+def _store(run: str | os.PathLike[str] | Run | SeriesStore | None) -> tuple[SeriesStore | None, Run | None]:
+    """Return where numbers go, and the run if it is made here; neither on a process that is not rank 0."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank():
+        return None, None
+    if isinstance(run, SeriesStore):
+        return run, None
+    if isinstance(run, Run):
+        return run.series, None
+    if run is None:
+        return SeriesStore(Path(":memory:")), None
+    own = Run.create(Path(run), command="track", settings={})
+    return own.series, own

@@ -77,7 +77,7 @@ def train_classifier(
         "schedule": schedule,
         "random": RandomState(random),
     }
-    tracker = None if series is None else track({player: model}, {player: optimizer}, series)
+    tracker = None if series is None else track({player: model}, {player: optimizer}, series, budget=None)
     model.train()
     try:
         with torch.random.fork_rng([images.device] if images.is_cuda else []):

@@ -12,7 +12,7 @@ from gradtape.transforms._linear import Reverse, Scale, Stop, reverse, scale, st
 from gradtape.transforms._mask import Mask, mask
 from gradtape.transforms._memory import EMA, Accumulate
 from gradtape.transforms._noise import Noise, noise
-from gradtape.transforms._places import Attachment, before_step
+from gradtape.transforms._places import Attachment, before_step, on_gradients
 from gradtape.transforms._project import Project, project
 from gradtape.transforms._skip import SkipNonfinite
 
@@ -43,6 +43,7 @@ __all__ = [
     "mask",
     "noise",
     "normalize",
+    "on_gradients",
     "project",
     "reverse",
     "scale",

@@ -96,10 +96,16 @@ class NodeHook:
 
 
 def before_step(optimizer: Optimizer, action: Callable[[], None]) -> RemovableHandle:
-    """Run ``action`` whenever gradients are ready for a step: before it, or after each call of the step's closure.
+    """Run ``action`` whenever gradients are ready for a step that will be made; see ``on_gradients``.
 
     Gradients that a fused optimizer was about to unscale itself, for ``torch.amp.GradScaler``, are unscaled first;
     where the scaler has found that one of them overflowed, so that the step changes nothing, ``action`` is not run.
+    """
+    return on_gradients(optimizer, lambda: action() if _unscaled(optimizer) else None)
+
+
+def on_gradients(optimizer: Optimizer, action: Callable[[], None]) -> RemovableHandle:
+    """Run ``action`` whenever gradients are ready for a step: before it, or after each call of the step's closure.
 
     Returns:
         A handle; ``handle.remove()`` ends it.
@@ -108,8 +114,7 @@ def before_step(optimizer: Optimizer, action: Callable[[], None]) -> RemovableHa
     def hook(_optimizer: Optimizer, args: Any, kwargs: Any) -> tuple[Any, Any] | None:
         closure = kwargs.get("closure") or (args[1] if len(args) > 1 else None)
         if closure is None:
-            if _unscaled(optimizer):
-                action()
+            action()
             return None
 
         def then_act() -> Any:

@@ -1,0 +1,335 @@
+"""One player: the hooks on its optimizer and model, and the numbers on their way to the store."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from types import FrameType
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from gradtape.runs import SeriesStore
+from gradtape.tracking._backward import BackwardWatch, dense
+from gradtape.tracking._clock import Clock
+from gradtape.tracking._combine import Combiner, Parts
+from gradtape.tracking._conflict import agreement
+from gradtape.tracking._ring import Ring
+from gradtape.tracking._schedule import BASE, SIZES, Schedule
+from gradtape.tracking.activations import ACTIVATIONS as MEASURES_OF_OUTPUTS
+from gradtape.tracking.activations import ActivationWatch
+from gradtape.tracking.history import ACTIVATIONS, CONFLICTS, LOSS, RATES, REVERSALS, SEPARATOR, channel_of
+from gradtape.tracking.measures import MEASURES, Measure, Reading, local
+from gradtape.tracking.reversals import ReversalWatch
+from gradtape.transforms import Reverse, on_gradients
+
+SIZE_MEASURES = ("weight_norm", "update_norm")
+
+
+class Watched(NamedTuple):
+    """What a player is.
+
+    Attributes:
+        model: Its model.
+        optimizer: Its optimizer.
+        named: The parameters that the optimizer holds, by name, from input to output.
+        unheld: Names of parameters of the model that require a gradient and that the optimizer does not hold.
+    """
+
+    model: nn.Module
+    optimizer: Optimizer
+    named: Mapping[str, nn.Parameter]
+    unheld: tuple[str, ...]
+
+
+class Player:
+    """Reads one player at each of its optimizer's steps.
+
+    Args:
+        name: The player's name.
+        watched: What is read.
+        store: Where numbers go; None on a process that only takes part in combining them.
+        reversals: Reversals that are no submodule of the model.
+        budget: Share of the step time that reading may take; None for fixed intervals.
+        activations: Whether outputs of modules are read.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        watched: Watched,
+        store: SeriesStore | None,
+        reversals: Mapping[str, Reverse],
+        *,
+        budget: float | None,
+        activations: bool,
+    ) -> None:
+        self.name = name
+        self.step = 0
+        self.catches_loss = True
+        self._watched = watched
+        self._store = store
+        self._parameters = list(watched.named.values())
+        self._groups = _groups(watched.optimizer, self._parameters)
+        measures = [kind() for kind in MEASURES if kind.applies(watched.optimizer)]
+        self._always = [measure for measure in measures if not measure.dear]
+        self._dear = {measure.name: measure for measure in measures if measure.dear}
+        self._columns = {measure.name: _columns(list(watched.named), measure.fields) for measure in measures}
+        self._activations = [kind() for kind in MEASURES_OF_OUTPUTS] if activations else []
+        self._named_reversals = reversals
+        dear = [*self._dear, *([ACTIVATIONS] if self._activations else [])]
+        self.schedule = Schedule(dear, budget)
+        self._combiner = Combiner(self._parameters)
+        self._ring = Ring()
+        self._reading: Reading | None = None
+        self._depth = 0
+        self._begun = False
+        self._due: list[Measure] = []
+        self._clock = Clock()
+        self._rates: list[float] = []
+        self._remove: list[Callable[[], None]] = []
+        self.resume()
+
+    def resume(self) -> None:
+        """Listen, if it does not."""
+        if self._remove:
+            return
+        optimizer, model = self._watched.optimizer, self._watched.model
+        self._backward = BackwardWatch(self._parameters)
+        self._reversals = ReversalWatch(model, self._named_reversals)
+        self._outputs = ActivationWatch(model, self._activations) if self._activations else None
+        enter = optimizer.register_step_pre_hook(lambda *_: self._enter())
+        self._gradients = on_gradients(optimizer, self._before)
+        leave = optimizer.register_step_post_hook(lambda *_: self._leave())
+        self._remove = [
+            enter.remove,
+            self._gradients.remove,
+            leave.remove,
+            self._backward.remove,
+            self._reversals.remove,
+        ]
+        if self._outputs is not None:
+            self._remove.append(self._outputs.remove)
+        self._clock.restart()
+        self._arm()
+
+    def pause(self) -> None:
+        """Leave no hook anywhere; what was read stays."""
+        for remove in self._remove:
+            remove()
+        self._remove = []
+        self._reading = None
+        for measure in self._dear.values():
+            measure.close()
+
+    @property
+    def intervals(self) -> dict[str, int]:
+        """Steps between two readings of each measure."""
+        return {
+            **{m.name: self.schedule.sizes_interval if m.name in SIZE_MEASURES else 1 for m in self._always},
+            **dict.fromkeys(self.schedule.dear, self.schedule.dear_interval),
+        }
+
+    def drain(self) -> None:
+        """Wait for numbers on their way."""
+        self._ring.drain()
+
+    def log(self, name: str, value: Tensor) -> None:
+        """Store a number at the latest step."""
+        self.catches_loss = self.catches_loss and name != LOSS
+        self._put(name, [name], max(self.step - 1, 0), value)
+
+    def log_losses(self, losses: Mapping[str, Tensor]) -> None:
+        """Store named losses at the step under way, and when it is their turn how far their gradients agree."""
+        for name, value in losses.items():
+            self._put(f"{LOSS}/{name}", [name], self.step, value)
+        if CONFLICTS not in self.schedule.dear:
+            self.schedule.dear.append(CONFLICTS)
+        if CONFLICTS in self.schedule.dear_due(self.step):
+            with self._clock.of(CONFLICTS):
+                for pair, cosines in agreement(losses, self._parameters).items():
+                    self._put(f"{CONFLICTS}{pair}", list(self._watched.named), self.step, cosines)
+
+    @property
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """The parameters that are read."""
+        return self._parameters
+
+    def note_settings(self, unheld: Sequence[str]) -> None:
+        """Store what does not change from step to step; ``unheld`` are parameters that no player's optimizer holds."""
+        if self._store is not None:
+            self._store.note(channel_of(self.name, "settings"), _settings(self._watched, self._groups, unheld))
+
+    def _enter(self) -> None:
+        """A step begins; that of a subclass may call the step that it overrides, which has hooks of its own."""
+        if self._depth and not _within_step(self._watched.optimizer):
+            self._depth, self._reading = 0, None  # the last one ended in an error
+        self._depth += 1
+
+    def _leave(self) -> None:
+        self._depth -= 1
+        if not self._depth and self._reading is not None:
+            self._after(self._reading)
+            self._reading = None
+
+    @torch.no_grad()
+    def _before(self) -> None:
+        if self._reading is not None:  # a closure may be called several times: the first finds the weights as they were
+            return
+        with self._clock.of(BASE):
+            reading = self._read()
+            due = self.schedule.dear_due(self.step)
+            self._due = [m for m in self._always if m.name not in SIZE_MEASURES or self.schedule.sizes_due(self.step)]
+            self._due += [self._dear[name] for name in due if name in self._dear]
+            if not self._begun:
+                self._begun = True
+                for measure in self._dear.values():
+                    measure.begin(reading)
+            leading = [self._dear[name] for name in self.schedule.dear_due(self.step + 1) if name in self._dear]
+        for measure in self._due:
+            with self._clock.of(_cost_of(measure)):
+                measure.before_step(reading)
+        for measure in leading:
+            if measure.lead:
+                with self._clock.of(_cost_of(measure)):
+                    measure.prepare(reading)
+        self._reading = reading
+
+    def _read(self) -> Reading:
+        optimizer = self._watched.optimizer
+        hooks = optimizer._optimizer_step_pre_hooks
+        if next(reversed(hooks)) != self._gradients.id:  # those added later change gradients: be read after them
+            cast(OrderedDict[int, Any], hooks).move_to_end(self._gradients.id)
+        grads = [None if p.grad is None else local(dense(p.grad)) for p in self._parameters]
+        scale = getattr(optimizer, "grad_scale", None)
+        if scale is not None:  # a fused optimizer divides by it as it steps
+            grads = [None if grad is None else grad / scale.to(grad.device) for grad in grads]
+        weights = [local(parameter) for parameter in self._parameters]
+        raw, self._loss = self._backward.at_step(weights[0].device)
+        skipped = getattr(optimizer, "found_inf", None)
+        return Reading(self._parameters, weights, grads, optimizer, self._groups, self.step, raw, skipped)
+
+    @torch.no_grad()
+    def _after(self, reading: Reading) -> None:
+        found = []
+        for measure in self._due:
+            with self._clock.of(_cost_of(measure)):
+                found.append(Parts(measure.name, self._columns[measure.name], measure, measure.after_step(reading)))
+        if self._outputs is not None and ACTIVATIONS in self.schedule.dear_due(self.step):
+            with self._clock.of(ACTIVATIONS):
+                found += self._read_outputs(self._outputs)
+        with self._clock.of(BASE):
+            self._send(found)
+            self._send_rest()
+            self.step += 1
+            self._arm()
+        self._adapt()
+
+    def _read_outputs(self, outputs: ActivationWatch) -> list[Parts]:
+        read = outputs.collect()
+        return [
+            Parts(f"{ACTIVATIONS}{m.name}", list(outputs.modules(m.name)), m, read[m.name], shards=False)
+            for m in self._activations
+            if len(read[m.name])
+        ]
+
+    def _arm(self) -> None:
+        if self._outputs is not None and ACTIVATIONS in self.schedule.dear_due(self.step):
+            self._outputs.arm()
+
+    def _send(self, found: Sequence[Parts]) -> None:
+        """Combine parts over processes and put them on their way as one vector."""
+        step = self.step
+        combined = self._combiner(found)
+
+        def store(numbers: npt.NDArray[np.float64]) -> None:
+            pieces = np.split(numbers, np.cumsum([parts.tensor.numel() for parts in combined])[:-1])
+            for parts, piece in zip(combined, pieces, strict=True):
+                finished = parts.measure.finish(piece.reshape(len(parts.tensor), -1))
+                self._append(parts.name, parts.columns, step, np.asarray(finished).reshape(-1))
+
+        if combined:
+            kind = torch.float64 if combined[0].tensor.device.type == "cpu" else torch.float32
+            self._ring.put(torch.cat([parts.tensor.reshape(-1).to(kind) for parts in combined]), store)
+
+    def _send_rest(self) -> None:
+        """Put the loss, the learning rates where they changed, and what passed through reversals on their way."""
+        if self.catches_loss and self._loss is not None:
+            self._put(LOSS, [LOSS], self.step, self._loss)
+        rates = [float(group["lr"]) for group in self._watched.optimizer.param_groups]
+        if rates != self._rates or self.step == 0:
+            self._rates = rates
+            self._append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
+        if self._reversals.columns:
+            self._append(REVERSALS, self._reversals.columns, self.step, self._reversals.row())
+
+    def _put(self, name: str, columns: list[str], step: int, numbers: Tensor) -> None:
+        self._ring.put(numbers.detach().reshape(-1), lambda found: self._append(name, columns, step, found))
+
+    def _append(self, name: str, columns: list[str], step: int, numbers: npt.NDArray[np.floating]) -> None:
+        if self._store is not None:
+            with np.errstate(over="ignore"):  # the store keeps 32-bit numbers: what is larger is infinite
+                row = numbers.astype(np.float32)
+            self._store.channel(channel_of(self.name, name), columns).append(step, row)
+
+    def _adapt(self) -> None:
+        took = self._clock.step()
+        if took is None:
+            return
+        wanted = self._combiner.agree(self.schedule.stepped(*took))
+        if wanted is not None and wanted != (self.schedule.sizes_interval, self.schedule.dear_interval):
+            self.schedule.sizes_interval, self.schedule.dear_interval = wanted
+            if self._store is not None:
+                self._store.note(channel_of(self.name, "intervals"), self.intervals)
+
+
+def _within_step(optimizer: Optimizer) -> bool:
+    """Whether a step of the optimizer is under way, beside the one that just began."""
+    code = type(optimizer).step.__code__ if hasattr(type(optimizer).step, "__code__") else None
+    frame: FrameType | None = sys._getframe()
+    found = 0
+    while frame is not None:
+        found += frame.f_code is code and frame.f_locals.get("args", (None,))[:1] == (optimizer,)
+        frame = frame.f_back
+    return found > 1
+
+
+def _cost_of(measure: Measure) -> str:
+    if measure.dear:
+        return measure.name
+    return SIZES if measure.name in SIZE_MEASURES else BASE
+
+
+def _columns(names: Sequence[str], fields: Sequence[str]) -> list[str]:
+    return [f"{name}{SEPARATOR}{field}" for name in names for field in fields] if fields else list(names)
+
+
+def _groups(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    found = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
+    return [found[id(parameter)] for parameter in parameters]
+
+
+def _settings(watched: Watched, groups: Sequence[dict[str, Any]], unheld: Sequence[str]) -> dict[str, Any]:
+    parameters = list(watched.named.values())
+    order = watched.optimizer.param_groups
+
+    def each(name: str) -> list[float | None]:
+        return [None if group.get(name) is None else float(group[name]) for group in groups]
+
+    return {
+        "optimizer": type(watched.optimizer).__name__,
+        "eps": each("eps"),
+        "betas": [[float(beta) for beta in group.get("betas", ())] or [None, None] for group in groups],
+        "weight_decay": each("weight_decay"),
+        "momentum": each("momentum"),
+        "dtypes": [str(parameter.dtype).removeprefix("torch.") for parameter in parameters],
+        "shapes": [list(parameter.shape) for parameter in parameters],
+        "unheld": list(unheld),
+        "frozen": [name for name, parameter in watched.named.items() if not parameter.requires_grad],
+        "group_of": [next(i for i, group in enumerate(order) if group is mine) for mine in groups],
+    }

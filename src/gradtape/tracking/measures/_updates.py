@@ -1,0 +1,221 @@
+"""How far a step moves the weights, from the optimizer's state and without a copy of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
+
+from gradtape.tracking.measures._base import Measure, Reading, norms
+
+_CHUNK = 1 << 17  # elements for which temporaries stay in a core's cache
+_BATCH = 1 << 19  # elements of one call on a CPU
+
+
+class Batch(NamedTuple):
+    """Parts of parameters of one group that took a step, in equal shapes.
+
+    Attributes:
+        weights: After the step.
+        grads: As the optimizer got them.
+        state: The optimizer's state after the step, name -> tensors; without ``step``.
+        steps: Number of steps that each has taken, as numbers, or as tensors on an accelerator.
+        group: The parameter group.
+    """
+
+    weights: list[Tensor]
+    grads: list[Tensor]
+    state: dict[str, list[Tensor]]
+    steps: Sequence[Any]
+    group: dict[str, Any]
+
+
+Rule = Callable[[Batch], tuple[list[Tensor], Sequence[Any] | float]]
+"""Directions and factors: the update of each is the learning rate times its factor times its direction."""
+
+
+def _sgd(batch: Batch) -> tuple[list[Tensor], float]:
+    """u = lr d; d the gradient, the momentum, or for Nesterov g + mu b; w before = w after + lr d."""
+    momentum, decay = batch.group["momentum"], batch.group["weight_decay"]
+    buffers = batch.state.get("momentum_buffer", [])
+    if momentum and not batch.group["nesterov"]:
+        return buffers, 1.0
+    sign = -1.0 if batch.group["maximize"] else 1.0
+    if not momentum and not decay:
+        return batch.grads, 1.0
+    lr = batch.group["lr"]
+    grads = batch.grads if sign == 1 else torch._foreach_neg(batch.grads)
+    moved = torch._foreach_add(grads, buffers, alpha=momentum) if momentum else grads
+    if not decay:
+        return list(moved), 1.0
+    # d = moved + decay w_before and w_before = w_after + lr d
+    found = torch._foreach_add(moved, batch.weights, alpha=decay)
+    return list(found), 1 / (1 - lr * decay)
+
+
+def _adam(batch: Batch) -> tuple[list[Tensor], Sequence[Any]]:
+    """u = lr m / (sqrt(v) + eps), both corrected for their bias, and for AdamW also lr decay w."""
+    group, (beta1, beta2) = batch.group, batch.group["betas"]
+    first = [1 - beta1**step for step in batch.steps]
+    second = [(1 - beta2**step) ** 0.5 for step in batch.steps]
+    found = torch._foreach_sqrt(batch.state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"])
+    torch._foreach_add_(found, [group["eps"] * root for root in second])
+    found = torch._foreach_div(batch.state["exp_avg"], found)
+    factors = [root / bias for root, bias in zip(second, first, strict=True)]
+    decay, lr = group["weight_decay"], group["lr"]
+    if not group.get("decoupled_weight_decay") or not decay:
+        return list(found), factors
+    # d = s + decay w_before, w_before = w_after + lr d
+    torch._foreach_mul_(found, factors)
+    torch._foreach_add_(found, batch.weights, alpha=decay)
+    return list(found), [1 / (1 - lr * decay)] * len(found)
+
+
+def _rmsprop(batch: Batch) -> tuple[list[Tensor], float]:
+    """u = lr g / (sqrt(v - mean^2) + eps), or lr times the momentum of these."""
+    group = batch.group
+    if group["momentum"]:
+        return batch.state["momentum_buffer"], 1.0
+    found = batch.state["square_avg"]
+    if group["centered"]:
+        means = batch.state["grad_avg"]
+        found = list(torch._foreach_addcmul(found, means, means, value=-1))
+    roots = torch._foreach_sqrt(found)
+    torch._foreach_add_(roots, group["eps"])
+    return list(torch._foreach_div(batch.grads, roots)), 1.0
+
+
+def _adagrad(batch: Batch) -> tuple[list[Tensor], Sequence[Any]]:
+    """u = lr / (1 + (t - 1) lr_decay) g / (sqrt(sum of squares) + eps)."""
+    roots = torch._foreach_sqrt(batch.state["sum"])
+    torch._foreach_add_(roots, batch.group["eps"])
+    factors = [1 / (1 + (step - 1) * batch.group["lr_decay"]) for step in batch.steps]
+    return list(torch._foreach_div(batch.grads, roots)), factors
+
+
+UPDATES: dict[type[Optimizer], Rule] = {SGD: _sgd, Adam: _adam, AdamW: _adam, RMSprop: _rmsprop, Adagrad: _adagrad}
+
+
+@dataclass
+class _Whole:
+    """A parameter that took a step, with what its update follows from."""
+
+    index: int
+    weight: Tensor
+    grad: Tensor
+    state: dict[str, Tensor]
+    step: Any
+
+    def parts(self) -> list[_Whole]:
+        """Return it in chunks on a CPU, where all of it lies alike in memory."""
+        tensors = [self.weight, self.grad, *self.state.values()]
+        if self.weight.device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
+            return [self]
+        if self.weight.numel() <= _CHUNK:
+            return [self]
+        cut = [tensor.view(-1).split(_CHUNK) for tensor in tensors]
+        return [
+            _Whole(self.index, weight, grad, dict(zip(self.state, state, strict=True)), self.step)
+            for weight, grad, *state in zip(*cut, strict=True)
+        ]
+
+
+class UpdateNorm(Measure):
+    """2-norm of what the step changed.
+
+    For SGD, Adam, AdamW, RMSprop and Adagrad of ``torch.optim`` it follows from their state, within 1e-5. For others,
+    for the last two with weight decay and no momentum, and for weights of less than 32 bits, which round what they are
+    given, the weights are copied around the step.
+    """
+
+    name = "update_norm"
+    combine = "norm"
+
+    def before_step(self, reading: Reading) -> None:
+        """Copy the weights of which the update does not follow from a state."""
+        kind = type(reading.optimizer)
+        self._copied = {
+            index: reading.weights[index].clone()
+            for index, (parameter, group) in enumerate(zip(reading.parameters, reading.groups, strict=True))
+            if kind not in UPDATES or _decays_into_a_root(kind, group) or _rounds(parameter) or _sparse(parameter)
+        }
+
+    def after_step(self, reading: Reading) -> Tensor:
+        """Return the norms; 0 where there was no gradient, or the step was left out."""
+        device = reading.weights[0].device
+        squares = torch.zeros(len(reading.weights), dtype=torch.float64 if device.type == "cpu" else torch.float32)
+        squares = squares.to(device)
+        if type(reading.optimizer) in UPDATES:
+            for group in reading.optimizer.param_groups:
+                _add_squares(squares, reading, group, UPDATES[type(reading.optimizer)], set(self._copied))
+        found = squares.sqrt()
+        if reading.skipped is not None:
+            found = torch.where(reading.skipped.to(device) != 0, torch.zeros_like(found), found)
+        if self._copied:
+            rows = list(self._copied)
+            moved = torch._foreach_sub([reading.weights[row] for row in rows], list(self._copied.values()))
+            found[torch.tensor(rows, device=device)] = norms(list(moved)).to(found.dtype)
+            self._copied = {}
+        return found
+
+
+def _add_squares(squares: Tensor, reading: Reading, group: dict[str, Any], rule: Rule, left_out: set[int]) -> None:
+    state = reading.optimizer.state
+    batch: list[_Whole] = []
+    size = 0
+    for index, (parameter, grad) in enumerate(zip(reading.parameters, reading.grads, strict=True)):
+        if reading.groups[index] is not group or grad is None or index in left_out or not grad.numel():
+            continue
+        held = dict(state.get(parameter, {}))
+        step = held.pop("step", None)
+        if isinstance(step, Tensor) and step.device.type == "cpu":
+            step = float(step)
+        tensors = {name: local(value) for name, value in held.items() if isinstance(value, Tensor)}
+        for part in _Whole(index, reading.weights[index], grad, tensors, step).parts():
+            batch.append(part)
+            size += part.weight.numel()
+            if size >= _BATCH and squares.device.type == "cpu":
+                _add_batch(squares, batch, group, rule)
+                batch, size = [], 0
+    if batch:
+        _add_batch(squares, batch, group, rule)
+
+
+def _add_batch(squares: Tensor, batch: list[_Whole], group: dict[str, Any], rule: Rule) -> None:
+    state = {name: [part.state[name] for part in batch] for name in batch[0].state}
+    taken = Batch([p.weight for p in batch], [p.grad for p in batch], state, [p.step for p in batch], group)
+    directions, factors = rule(taken)
+    found = norms(directions).to(squares.dtype)
+    if isinstance(factors, float):
+        found = found * factors
+    elif isinstance(factors[0], Tensor):
+        found = found * torch.stack(list(factors)).to(found)
+    else:
+        found = found * torch.tensor(factors, dtype=found.dtype).to(found.device)
+    found = found * group["lr"]
+    squares.index_add_(0, torch.tensor([part.index for part in batch]).to(squares.device), found.square())
+
+
+def local(tensor: Tensor) -> Tensor:
+    """Return a tensor without a gradient, of this process alone where it is sharded, a complex one as pairs."""
+    plain: Tensor = tensor.detach()
+    if hasattr(plain, "to_local"):
+        plain = plain.to_local()
+    return torch.view_as_real(plain) if plain.is_complex() else plain
+
+
+def _decays_into_a_root(kind: type[Optimizer], group: dict[str, Any]) -> bool:
+    """Whether the update depends on the weights before it in a way that cannot be solved for them."""
+    return kind in (RMSprop, Adagrad) and bool(group["weight_decay"]) and not group.get("momentum")
+
+
+def _rounds(parameter: Tensor) -> bool:
+    return parameter.dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+def _sparse(parameter: Tensor) -> bool:
+    return parameter.grad is not None and parameter.grad.layout != torch.strided
