@@ -64,7 +64,7 @@ class Schedule:
     def said(self) -> str:
         """Return in words what is read more rarely than it would be without a budget; empty if nothing is."""
         rare = {"weights and updates": (self.sizes_interval, 1), "dear measures": (self.dear_interval, DEAR_INTERVAL)}
-        wide = [f"{what} at every {found}. step" for what, (found, least) in rare.items() if found > least]
+        wide = [f"{what} every {found} steps" for what, (found, least) in rare.items() if found > least]
         if not wide or self._budget is None:
             return ""
         return f"read {' and '.join(wide)}, to stay within {self._budget:.1%} of the step time"
