@@ -31,7 +31,9 @@ def test_import_is_light() -> None:
     assert not loaded & HEAVY
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["augment", "--help"], ["runs", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["augment", "--help"], ["runs", "--help"], ["export", "--help"]]
+)
 def test_help_is_light(arguments) -> None:
     loaded = loaded_after(f"from gradtape.cli.app import _run; assert _run({arguments!r}) == 0")
     assert "typer" in loaded

@@ -157,9 +157,10 @@ def test_version_and_help() -> None:
     assert gradtape("--version") == (0, f"gradtape {metadata.version('gradtape')}\n", "")
     said = gradtape("--help")
     assert (said.code, said.err) == (0, "")
-    assert re.findall(r"^  (augment|report|runs|doctor) ", said.out, re.M) == ["augment", "report", "runs", "doctor"]
+    commands = ["augment", "report", "runs", "export", "doctor"]
+    assert re.findall(r"^  (augment|report|runs|export|doctor) ", said.out, re.M) == commands
     assert "Begin with: gradtape augment digits" in said.out
-    for command in ("augment", "report", "runs", "doctor"):
+    for command in commands:
         assert f"Usage: gradtape {command}" in gradtape(command, "--help").out
 
 

@@ -141,7 +141,7 @@ def test_the_update_of_32_bit_weights_is_right_up_to_their_rounding(name: str) -
 def test_no_weights_are_copied_where_the_state_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     copies = []
     clone = Tensor.clone
-    monkeypatch.setattr(Tensor, "clone", lambda self, **kwargs: copies.append(self) or clone(self, **kwargs))
+    monkeypatch.setattr(Tensor, "clone", lambda self, **kwargs: copies.append(self.data_ptr()) or clone(self, **kwargs))
     torch.manual_seed(0)
     model = nn.Linear(500, 500)
     for kind in UPDATES:
@@ -149,9 +149,10 @@ def test_no_weights_are_copied_where_the_state_tells(monkeypatch: pytest.MonkeyP
         model(torch.ones(2, 500)).square().mean().backward()
         optimizer.step()
         with gt.track(model, optimizer, activations=False):
+            optimizer.step()  # the first: the distance from the start needs one copy
             copies.clear()
             optimizer.step()
-            assert not [copy for copy in copies if copy.numel() > 1000], kind
+            assert model.weight.data_ptr() not in copies, kind
 
 
 def test_a_step_that_a_scaler_leaves_out_changes_nothing() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradtape.cli import augment, doctor, report, runs
+from gradtape.cli import augment, doctor, export, report, runs
 from gradtape.errors import GradtapeError
 
 # typer carries a click of its own since 0.26 and names only some of its errors; importing click as well costs 100 ms
@@ -45,6 +45,7 @@ for _name, _command, _summary in (
     ("augment", augment.augment, "Make synthetic data, train with and without, say whether it helped."),
     ("report", report.report, "Make a finished run's report again."),
     ("runs", runs.runs, "List runs and how they stand."),
+    ("export", export.export, "Write a run's series for other programs."),
     ("doctor", doctor.doctor, "Look at this machine and try gradtape on it."),
 ):
     app.command(_name, short_help=_summary)(_stoppable(_command))

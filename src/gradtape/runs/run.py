@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from gradtape.atomic import folder_atomically, remove_leftovers, write_atomically
 from gradtape.errors import RunError
+from gradtape.runs import _process
 from gradtape.runs.store import SeriesStore
 
 Status = Literal["running", "finished", "interrupted", "failed"]
@@ -75,7 +76,7 @@ class Run:
             "command": command,
             "settings": dict(settings),
             "status": "running",
-            "process": os.getpid(),
+            **_this_process(),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "python": platform.python_version(),
             "packages": {name: metadata.version(name) for name in _PACKAGES},
@@ -121,7 +122,7 @@ class Run:
         run = cls(target, info, read_only=not resume)
         if resume:
             try:
-                run._update(status="running", process=os.getpid())
+                run._update(status="running", **_this_process())
             except BaseException:
                 run.close()
                 raise
@@ -210,7 +211,7 @@ def read_info(path: Path) -> dict[str, Any]:
         or not isinstance(info.get("process"), int)
     ):
         raise RunError(f"{path / 'run.json'} is not of a format this version reads", remedy="start a new run")
-    if info["status"] == "running" and not _alive(info["process"]):
+    if info["status"] == "running" and not _process.alive(info["process"], info.get("process_started")):
         return {**info, "status": "interrupted", "error": "its process ended without a word"}
     return info
 
@@ -267,13 +268,5 @@ def _what_is_there(path: Path) -> str:
     return "go on with it by adding --resume, or choose another folder"
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    except OverflowError:  # no number of a process
-        return False
-    return True
+def _this_process() -> dict[str, int | None]:
+    return {"process": os.getpid(), "process_started": _process.started(os.getpid())}

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 from gradtape.tracking.activations._base import ActivationMeasure, fraction, unknown, weighted
 from gradtape.tracking.measures._reduce import PIECE, Numbers, pieces, wide, widened
 
-ROWS, FEATURES = 256, 512
+ROWS, FEATURES = 128, 512
+ELEMENTS = 1 << 17
 _RESOLVED = 1e-7  # of the squared mean: a smaller variance is lost in what sums of fourth powers resolve
 
 
 class Kurtosis(ActivationMeasure):
-    """Excess kurtosis of all elements, E(x - m)⁴ / (E(x - m)²)² - 3: 0 of a Gaussian, large with a few huge outliers.
+    """Excess kurtosis of the elements, E(x - m)⁴ / (E(x - m)²)² - 3: 0 of a Gaussian, large with a few huge outliers.
 
-    NaN where the elements are as good as equal.
+    Of more than 131,072 elements evenly spaced rows (batch and positions) are taken, with all their units. NaN where the
+    elements are as good as equal.
     """
 
     name = "kurtosis"
@@ -33,8 +35,9 @@ class Kurtosis(ActivationMeasure):
     def read(self, module: nn.Module, output: Tensor) -> Tensor:
         """Return the number of elements and the sums of their powers 1 to 4, which add up over processes."""
         sums = torch.zeros(5, dtype=wide(output.device), device=output.device)
-        sums[0] = output.numel()
-        for (piece,) in pieces(output):
+        taken = _thinned(output, ELEMENTS // output.shape[-1], output.shape[-1])
+        sums[0] = taken.numel()
+        for (piece,) in pieces(taken):
             x = widened(piece)
             square = x * x
             sums[1:] += torch.stack([x.sum(), square.sum(), torch.dot(square, x), torch.dot(square, square)])
@@ -54,7 +57,7 @@ class Rank(ActivationMeasure):
     """Effective rank of the units' activations over what it could be, in (0, 1]; 0 where they are constant.
 
     The exponential of the entropy of the singular values (Roy and Vetterli 2007), each over their sum, of the centred
-    matrix of at most 256 rows (batch and positions) and 512 units, over the smaller of its sides. Rows and units are
+    matrix of at most 128 rows (batch and positions) and 512 units, over the smaller of its sides. Rows and units are
     taken evenly spaced. NaN for fewer than 2 rows or units. On an accelerator it waits for the singular values.
     """
 
@@ -65,8 +68,8 @@ class Rank(ActivationMeasure):
         return weighted(module)
 
     def read(self, module: nn.Module, output: Tensor) -> Tensor:
-        """Return the share and 1."""
-        matrix = widened(_thinned(output))
+        """Return the effective rank and the largest that it could be."""
+        matrix = widened(_thinned(output, ROWS, FEATURES))
         n, d = matrix.shape
         if min(n, d) < 2:
             return unknown(output)
@@ -75,7 +78,8 @@ class Rank(ActivationMeasure):
         matrix = torch.where(finite & (size > 0), matrix / size, 0)  # squares neither overflow nor underflow
         matrix = matrix - matrix.mean(0)
         squares = torch.linalg.eigvalsh(matrix @ matrix.T if n <= d else matrix.T @ matrix)
-        rounding = n * d * torch.finfo(matrix.dtype).eps ** 2 + torch.finfo(matrix.dtype).eps * max(n, d) * squares[-1]
+        rounding = n * d * torch.finfo(output.dtype).eps ** 2  # of the outputs, the largest of which is 1
+        rounding = rounding + max(n, d) * torch.finfo(matrix.dtype).eps * squares[-1]
         sizes = torch.where(squares > rounding, squares, 0).sqrt()
         rank = torch.special.entr(sizes / sizes.sum()).sum().exp()
         rank = torch.where(sizes.sum() > 0, rank, 0)
@@ -105,12 +109,14 @@ class Spread(ActivationMeasure):
         return fraction(torch.where(size == 0, size, deviation / size), 1)
 
 
-def _thinned(output: Tensor) -> Tensor:
+def _thinned(output: Tensor, most_rows: int, most_units: int) -> Tensor:
     """Return evenly spaced rows and units of an output, without a copy of all of it."""
     *batch, units = output.shape
-    rows = _spaced(math.prod(batch), ROWS, output.device)
-    columns = _spaced(units, FEATURES, output.device)
-    return output[torch.unravel_index(rows, tuple(batch))][:, columns]
+    if math.prod(batch) <= most_rows and units <= most_units:
+        return output.reshape(-1, units)
+    rows = _spaced(math.prod(batch), max(most_rows, 1), output.device)
+    found = output[torch.unravel_index(rows, tuple(batch))]
+    return found if units <= most_units else found[:, _spaced(units, most_units, output.device)]
 
 
 def _spaced(n: int, most: int, device: torch.device) -> Tensor:

@@ -28,8 +28,9 @@ class DeadUnits(ActivationMeasure):
 
     def read(self, module: nn.Module, output: Tensor) -> Tensor:
         """Return the number of units that are dead, and of units."""
-        largest = output.abs().amax(tuple(range(output.dim() - 1)))
-        return fraction((largest == 0).sum(), len(largest))
+        batch = tuple(range(output.dim() - 1))
+        dead = (output.amax(batch) == 0) & (output.amin(batch) == 0)
+        return fraction(dead.sum(), len(dead))
 
 
 class Saturation(ActivationMeasure):

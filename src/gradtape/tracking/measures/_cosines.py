@@ -96,6 +96,6 @@ def products(pairs: list[tuple[Tensor | None, Tensor | None]]) -> Tensor:
 
 def cosine(parts: Numbers) -> Numbers:
     """Return the cosines from <a, b>, |a|² and |b|²; NaN where a norm is 0."""
-    size = np.sqrt(parts[:, 1]) * np.sqrt(parts[:, 2])
     with np.errstate(divide="ignore", invalid="ignore"):
+        size = np.sqrt(parts[:, 1]) * np.sqrt(parts[:, 2])
         return np.where(size == 0, np.nan, np.clip(parts[:, 0] / size, -1, 1))

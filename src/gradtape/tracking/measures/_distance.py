@@ -13,8 +13,8 @@ from gradtape.tracking.measures._reduce import Numbers, alike, table, widened
 class Distance(Measure):
     """2-norm of the weights after the step minus those that the measure first saw, |w - w0|.
 
-    It keeps one copy of the weights, in their own type and on their device. The sum of the updates' norms over it tells
-    a walk from a journey.
+    It keeps one copy of the weights, in their own type and on their device, also while tracking pauses. The sum of the
+    updates' norms over it tells a walk from a journey.
     """
 
     name = "distance"
@@ -54,7 +54,3 @@ class Distance(Measure):
     def finish(self, parts: Numbers) -> Numbers:
         """Take the root."""
         return np.sqrt(parts[:, 0])
-
-    def close(self) -> None:
-        """Drop the copy."""
-        self._start = None

@@ -20,8 +20,8 @@ _LOW, _HIGH = _BIAS + LOWEST, _BIAS + HIGHEST
 class GradHistogram(GradientMeasure):
     """Share of elements per bin of log2|g|.
 
-    The bins are the same for every parameter, step and run, so histograms can be compared and added: ``zero`` holds
-    exact zeros, ``<-40`` what is below 2^-40, ``-40`` what is in [2^-40, 2^-38), and so on to ``14``; ``>=16`` has no upper
+    The bins are the same for every parameter, step and run, so histograms can be compared: ``zero`` holds exact zeros,
+    ``<-40`` what is below 2^-40, ``-40`` what is in [2^-40, 2^-38), and so on to ``14``; ``>=16`` has no upper
     end, ``nonfinite`` holds infinities and NaN. The smallest number of float16 is 2^-24, its smallest normal one 2^-14
     and its largest just below 2^16; all three are edges.
     """

@@ -66,9 +66,9 @@ def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
 
     The order is that of the first in memory, so that it need not be copied (as ``channels_last`` would be).
     """
-    strides = tensors[0].stride()
-    order = sorted(range(len(strides)), key=lambda dim: -strides[dim])
-    if order != list(range(len(order))):
+    if not tensors[0].is_contiguous():
+        strides = tensors[0].stride()
+        order = sorted(range(len(strides)), key=lambda dim: -strides[dim])
         tensors = tuple(tensor.permute(order) for tensor in tensors)
     flat = [tensor.reshape(-1) for tensor in tensors]
     size = PIECE if flat[0].device.type == "cpu" else PIECE_ELSEWHERE
@@ -122,8 +122,10 @@ def gather(
     missing = torch.full((), torch.nan, dtype=dtype, device=device)
     shape = next((parts for parts in found if parts is not None), (missing.expand(width),))
     blank = tuple(missing.expand_as(part) for part in shape)
-    flat = [part.to(device=device, dtype=dtype) for parts in found for part in (blank if parts is None else parts)]
-    parts = torch.stack(flat).view(len(found), -1) if flat else missing.new_zeros(0, 1)
+    flat = [part for parts in found for part in (blank if parts is None else parts)]
+    if len({(part.device, part.dtype) for part in flat}) > 1:
+        flat = [part.to(device=device, dtype=dtype) for part in flat]
+    parts = torch.stack(flat).to(device=device, dtype=dtype).view(len(found), -1) if flat else missing.new_zeros(0, 1)
     return parts if counts is None else torch.cat([parts, constants(counts, device)[:, None]], 1)
 
 

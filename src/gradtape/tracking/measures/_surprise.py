@@ -58,11 +58,12 @@ def _surprise(grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> tup
     if expected is None or state.get("step") is None or "betas" not in group:
         return None
     kind = wide(grad.device)
-    steps = state["step"].to(kind) if isinstance(state["step"], Tensor) else float(state["step"])
+    steps = state["step"]
+    steps = steps.to(kind) if isinstance(steps, Tensor) and steps.device.type != "cpu" else float(steps)
     correction = 1 - group["betas"][1] ** steps  # 0 before any step, and so is v: their ratio is NaN
     least = max(float(group.get("eps", 0)) ** 2, torch.finfo(kind).tiny)
-    total = torch.zeros((), dtype=kind, device=grad.device)
+    sums = []
     for piece, square in pieces(grad, expected):
         size = widened(square).div(correction).clamp_(min=least)
-        total += widened(piece).square().div_(size).sum()
-    return (total,)
+        sums.append(widened(piece).square().div_(size).sum())
+    return (sums[0] if len(sums) == 1 else torch.stack(sums).sum(),)

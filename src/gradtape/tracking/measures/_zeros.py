@@ -69,4 +69,4 @@ def _zero_rows(grad: Tensor) -> Tensor:
         return rows.shape[0] - rows.count_nonzero()
     size = max(1, (PIECE if rows.device.type == "cpu" else PIECE_ELSEWHERE) // rows.shape[1])
     zero = [(part.abs().amax(1) == 0).sum() for part in rows.split(size)]  # a NaN is not 0
-    return torch.stack(zero).sum()
+    return zero[0] if len(zero) == 1 else torch.stack(zero).sum()
