@@ -28,6 +28,7 @@ def names_of(module: ModuleType) -> list[str]:
 def public() -> list[str]:
     modules = [importlib.import_module(f"gradtape.{name}") for name in (*_ROOMS, "seeding", "atomic")]
     found = [f"{module.__name__}.{name}" for module in modules for name in names_of(module)]
+    found += [f"gradtape.tracking.adapters.{name}.TrackCallback" for name in ("lightning", "transformers")]
     return found + [f"gradtape.errors.{kind.__name__}" for kind in _ERRORS]
 
 

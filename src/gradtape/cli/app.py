@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradtape.cli import augment, doctor, export, report, runs
+from gradtape.cli import augment, diagnose, doctor, export, report, runs, track
 from gradtape.errors import GradtapeError
 
 # typer carries a click of its own since 0.26 and names only some of its errors; importing click as well costs 100 ms
@@ -41,14 +41,18 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-for _name, _command, _summary in (
+_commands: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("augment", augment.augment, "Make synthetic data, train with and without, say whether it helped."),
+    ("track", track.track, "Run a training script unchanged, say what its gradients tell."),
+    ("diagnose", diagnose.diagnose, "Judge a stored run again."),
     ("report", report.report, "Make a finished run's report again."),
     ("runs", runs.runs, "List runs and how they stand."),
     ("export", export.export, "Write a run's series for other programs."),
     ("doctor", doctor.doctor, "Look at this machine and try gradtape on it."),
-):
-    app.command(_name, short_help=_summary)(_stoppable(_command))
+)
+for _name, _command, _summary in _commands:
+    _settings = {"allow_interspersed_args": _name != "track"}  # what follows SCRIPT belongs to it
+    app.command(_name, short_help=_summary, context_settings=_settings)(_stoppable(_command))
 
 
 def _version(asked: bool) -> None:

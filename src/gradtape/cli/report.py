@@ -22,7 +22,8 @@ def report(
     opened = Run.open(run)
     try:
         if opened.info["command"] != "augment":
-            raise RunError(f"{run} is a run of {opened.info['command']!r}", remedy="reports exist for augment")
+            remedy = f"reports exist for augment; see what its gradients tell with: gradtape diagnose {run}"
+            raise RunError(f"{run} is a run of {opened.info['command']!r}", remedy=remedy)
         if opened.status != "finished":
             raise RunError(
                 f"{run} is {opened.status}, not finished",

@@ -30,3 +30,6 @@ def runs(
     reports = [run.path for run in found if run.command == "augment" and run.status == "finished"]
     if reports:
         typer.echo(f"see one with: gradtape report {reports[-1]}")
+    tracked = [run.path for run in found if run.command == "track"]
+    if tracked:
+        typer.echo(f"judge one with: gradtape diagnose {tracked[-1]}")

@@ -23,6 +23,7 @@ from gradtape.runs.store import SeriesStore
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 _FORMAT = 1
+_RESUMABLE = ("augment",)  # commands that have --resume
 _PACKAGES = ("gradtape", "torch", "numpy", "scikit-learn")
 
 
@@ -263,7 +264,7 @@ def _what_is_there(path: Path) -> str:
         info = read_info(path)
     except RunError:
         return "choose another folder"
-    if info["status"] == "finished" or info["command"] == "track":
+    if info["status"] == "finished" or info["command"] not in _RESUMABLE:
         return f"choose another folder, or remove the run of {info['command']!r} that it holds"
     return "go on with it by adding --resume, or choose another folder"
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from gradtape.tracking._guard import OPEN, Guard
 from gradtape.tracking.measures import local, norms
 
 _DEPTH = 60  # frames that are looked through
@@ -36,7 +37,8 @@ class BackwardWatch:
     unscaling do; otherwise those at the step are the same.
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+    def __init__(self, parameters: Sequence[nn.Parameter], guard: Guard = OPEN) -> None:
+        self._guard = guard
         self._parameters = parameters
         self._changes = True
         self._seen = False
@@ -44,7 +46,7 @@ class BackwardWatch:
         self._raw: Tensor | None = None
         self._losses: list[Tensor] = []
         self._handle = torch.autograd.graph.register_multi_grad_hook(
-            [parameter for parameter in parameters if parameter.requires_grad], self._began, mode="any"
+            [parameter for parameter in parameters if parameter.requires_grad], guard(self._began), mode="any"
         )
 
     def at_step(self, device: torch.device) -> Seen:
@@ -79,7 +81,9 @@ class BackwardWatch:
         if found is not None:
             self._losses.append(found)
         engine: Any = torch.autograd.Variable._execution_engine
-        engine.queue_callback(lambda: engine.queue_callback(self._ended))  # behind those that reduce over processes
+        engine.queue_callback(
+            lambda: engine.queue_callback(self._guard(self._ended))
+        )  # behind those that reduce over processes
 
     @torch.no_grad()
     def _ended(self) -> None:
@@ -122,6 +126,6 @@ def _scale() -> Tensor | None:
     code = GradScaler.step.__code__
     for frame in _frames():
         if frame.f_code is code:
-            scale: Tensor | None = frame.f_locals["self"]._scale
+            scale: Tensor | None = getattr(frame.f_locals["self"], "_scale", None)  # a scaler that is off has none
             return scale
     return None

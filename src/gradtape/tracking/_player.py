@@ -19,6 +19,7 @@ from gradtape.tracking._backward import BackwardWatch, dense
 from gradtape.tracking._clock import Clock
 from gradtape.tracking._combine import Combiner, Parts
 from gradtape.tracking._conflict import agreement
+from gradtape.tracking._guard import Guard
 from gradtape.tracking._ring import Ring
 from gradtape.tracking._schedule import BASE, SIZES, Schedule
 from gradtape.tracking.activations import ACTIVATIONS as MEASURES_OF_OUTPUTS
@@ -47,6 +48,14 @@ class Watched(NamedTuple):
     unheld: tuple[str, ...]
 
 
+class Progress:
+    """How far a player is and what is read of it when: what is still known once it is gone."""
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.schedule = Schedule((), None)
+
+
 class Player:
     """Reads one player at each of its optimizer's steps.
 
@@ -57,6 +66,7 @@ class Player:
         reversals: Reversals that are no submodule of the model.
         budget: Share of the step time that reading may take; None for fixed intervals.
         activations: Whether outputs of modules are read.
+        on_error: Called with an error of ours while the player trains, which otherwise ends the training.
     """
 
     def __init__(
@@ -68,11 +78,13 @@ class Player:
         *,
         budget: float | None,
         activations: bool,
+        on_error: Callable[[Exception], None] | None = None,
     ) -> None:
         self.name = name
-        self.step = 0
+        self.progress = Progress()
+        self._guard = Guard(on_error)
         self.catches_loss = True
-        self._watched = watched
+        self.watched = watched
         self._store = store
         self._parameters = list(watched.named.values())
         self._groups = _groups(watched.optimizer, self._parameters)
@@ -83,7 +95,7 @@ class Player:
         self._activations = [kind() for kind in MEASURES_OF_OUTPUTS] if activations else []
         self._named_reversals = reversals
         dear = [*self._dear, *([ACTIVATIONS] if self._activations else [])]
-        self.schedule = Schedule(dear, budget)
+        self.schedule = self.progress.schedule = Schedule(dear, budget)
         self._combiner = Combiner(self._parameters)
         self._ring = Ring()
         self._reading: Reading | None = None
@@ -95,17 +107,28 @@ class Player:
         self._remove: list[Callable[[], None]] = []
         self.resume()
 
+    @property
+    def step(self) -> int:
+        """The step that comes next."""
+        return self.progress.step
+
+    @step.setter
+    def step(self, step: int) -> None:
+        self.progress.step = step
+
     def resume(self) -> None:
         """Listen, if it does not."""
         if self._remove:
             return
-        optimizer, model = self._watched.optimizer, self._watched.model
-        self._backward = BackwardWatch(self._parameters)
+        optimizer, model = self.watched.optimizer, self.watched.model
+        guard = self._guard
+        untraced: Any = torch.compiler.disable  # a step that was compiled breaks there and goes on
+        self._backward = BackwardWatch(self._parameters, guard)
         self._reversals = ReversalWatch(model, self._named_reversals)
-        self._outputs = ActivationWatch(model, self._activations) if self._activations else None
-        enter = optimizer.register_step_pre_hook(lambda *_: self._enter())
-        self._gradients = on_gradients(optimizer, self._before)
-        leave = optimizer.register_step_post_hook(lambda *_: self._leave())
+        self._outputs = ActivationWatch(model, self._activations, guard) if self._activations else None
+        enter = optimizer.register_step_pre_hook(untraced(guard(lambda *_: self._enter())))
+        self._gradients = on_gradients(optimizer, untraced(guard(self._before)))
+        leave = optimizer.register_step_post_hook(untraced(guard(lambda *_: self._leave())))
         self._remove = [
             enter.remove,
             self._gradients.remove,
@@ -153,7 +176,7 @@ class Player:
         if CONFLICTS in self.schedule.dear_due(self.step):
             with self._clock.of(CONFLICTS):
                 for pair, cosines in agreement(losses, self._parameters).items():
-                    self._put(f"{CONFLICTS}{pair}", list(self._watched.named), self.step, cosines)
+                    self._put(f"{CONFLICTS}{pair}", list(self.watched.named), self.step, cosines)
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
@@ -163,11 +186,11 @@ class Player:
     def note_settings(self, unheld: Sequence[str]) -> None:
         """Store what does not change from step to step; ``unheld`` are parameters that no player's optimizer holds."""
         if self._store is not None:
-            self._store.note(channel_of(self.name, "settings"), _settings(self._watched, self._groups, unheld))
+            self._store.note(channel_of(self.name, "settings"), _settings(self.watched, self._groups, unheld))
 
     def _enter(self) -> None:
         """A step begins; that of a subclass may call the step that it overrides, which has hooks of its own."""
-        if self._depth and not _within_step(self._watched.optimizer):
+        if self._depth and not _within_step(self.watched.optimizer):
             self._depth, self._reading = 0, None  # the last one ended in an error
         self._depth += 1
 
@@ -201,7 +224,7 @@ class Player:
         self._reading = reading
 
     def _read(self) -> Reading:
-        optimizer = self._watched.optimizer
+        optimizer = self.watched.optimizer
         hooks = optimizer._optimizer_step_pre_hooks
         if next(reversed(hooks)) != self._gradients.id:  # those added later change gradients: be read after them
             cast(OrderedDict[int, Any], hooks).move_to_end(self._gradients.id)
@@ -261,8 +284,8 @@ class Player:
         """Put the loss, the learning rates where they changed, and what passed through reversals on their way."""
         if self.catches_loss and self._loss is not None:
             self._put(LOSS, [LOSS], self.step, self._loss)
-        rates = [float(group["lr"]) for group in self._watched.optimizer.param_groups]
-        if rates != self._rates or self.step == 0:
+        rates = [_number(group.get("lr")) for group in self.watched.optimizer.param_groups]
+        if not np.array_equal(rates, self._rates, equal_nan=True) or self.step == 0:
             self._rates = rates
             self._append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
         if self._reversals.columns:
@@ -314,17 +337,30 @@ def _groups(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[di
     return [found[id(parameter)] for parameter in parameters]
 
 
+def _number(setting: Any) -> float:
+    """Return an optimizer's setting; NaN where it has none, or, as Adafactor, two at once."""
+    try:
+        return float(setting)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _known(setting: Any) -> float | None:
+    number = _number(setting)
+    return None if np.isnan(number) else number
+
+
 def _settings(watched: Watched, groups: Sequence[dict[str, Any]], unheld: Sequence[str]) -> dict[str, Any]:
     parameters = list(watched.named.values())
     order = watched.optimizer.param_groups
 
     def each(name: str) -> list[float | None]:
-        return [None if group.get(name) is None else float(group[name]) for group in groups]
+        return [_known(group.get(name)) for group in groups]
 
     return {
         "optimizer": type(watched.optimizer).__name__,
         "eps": each("eps"),
-        "betas": [[float(beta) for beta in group.get("betas", ())] or [None, None] for group in groups],
+        "betas": [[_known(beta) for beta in (*group.get("betas", ()), None, None)[:2]] for group in groups],
         "weight_decay": each("weight_decay"),
         "momentum": each("momentum"),
         "dtypes": [str(parameter.dtype).removeprefix("torch.") for parameter in parameters],

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import weakref
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,7 @@ from torch.optim import Optimizer
 
 from gradtape.errors import InputError
 from gradtape.runs import Run, SeriesStore
-from gradtape.tracking._player import Player, Watched
+from gradtape.tracking._player import Player, Progress, Watched
 from gradtape.tracking.finding import Finding
 from gradtape.tracking.history import RESERVED, read_history
 from gradtape.tracking.measures import MEASURES
@@ -26,15 +27,23 @@ class Tracker:
     """Watches one or more players while they train; ``track`` makes it."""
 
     def __init__(
-        self, store: SeriesStore | None, run: Run | None, *, budget: float | None = 0.01, activations: bool = True
+        self,
+        store: SeriesStore | None,
+        run: Run | None,
+        *,
+        budget: float | None = 0.01,
+        activations: bool = True,
+        on_error: Callable[[Exception], None] | None = None,
     ) -> None:
         self._store = store
         self._run = run
         self._ended: Run | None = None
         self._budget = budget
         self._activations = activations
-        self._players: dict[str, Player] = {}
-        self._watched: dict[str, Watched] = {}
+        self._on_error = on_error
+        self._known: dict[str, weakref.ref[Player]] = {}  # players live as long as their optimizers, which hold them
+        self._progress: dict[str, Progress] = {}
+        self._paused: list[Player] = []
 
     def add(
         self, name: str, model: nn.Module, optimizer: Optimizer, reversals: Mapping[str, Reverse] | None = None
@@ -50,17 +59,29 @@ class Tracker:
         Raises:
             InputError: The name is taken, or the optimizer holds none of the model's parameters.
         """
-        if name in self._players:
+        if name in self._known:
             raise InputError(f"a player {name!r} is tracked already", remedy="give another name")
         watched = watched_pair(name, model, optimizer)
-        self._watched[name] = watched
-        self._players[name] = Player(
-            name, watched, self._store, reversals or {}, budget=self._budget, activations=self._activations
+        player = Player(
+            name,
+            watched,
+            self._store,
+            reversals or {},
+            budget=self._budget,
+            activations=self._activations,
+            on_error=self._on_error,
         )
-        held = {id(parameter) for player in self._players.values() for parameter in player.parameters}
-        for other, player in self._players.items():
-            of_model = dict(self._watched[other].model.named_parameters())
-            player.note_settings([n for n in self._watched[other].unheld if id(of_model.get(n)) not in held])
+        self._known[name], self._progress[name] = weakref.ref(player), player.progress
+        players = self._players.values()
+        held = {id(parameter) for player in players for parameter in player.parameters}
+        for player in players:
+            of_model = dict(player.watched.model.named_parameters())
+            player.note_settings([n for n in player.watched.unheld if id(of_model.get(n)) not in held])
+
+    @property
+    def _players(self) -> dict[str, Player]:
+        """Those whose optimizer is still there."""
+        return {name: player for name, known in self._known.items() if (player := known()) is not None}
 
     @property
     def findings(self) -> list[Finding]:
@@ -78,11 +99,11 @@ class Tracker:
 
     def verdict(self) -> str:
         """Return what was found in words: a line for each finding, or that there is none, and what was read rarely."""
-        steps = ", ".join(f"{player.step:,} of {name}" for name, player in self._players.items())
+        steps = ", ".join(f"{progress.step:,} of {name}" for name, progress in self._progress.items())
         found = [f"{number}. {finding}" for number, finding in enumerate(self.findings, 1)]
         lines = found or [f"nothing found wrong in {steps or 'no'} steps"]
-        for name, player in self._players.items():
-            rare = player.schedule.said()
+        for name, progress in self._progress.items():
+            rare = progress.schedule.said()
             if rare:
                 lines.append(f"{name}: {rare}")
         return "\n".join(lines)
@@ -138,13 +159,15 @@ class Tracker:
 
     def pause(self) -> None:
         """Stop reading until ``resume``; meanwhile models and optimizers are as if they were never watched."""
-        for player in self._players.values():
+        self._paused = [*self._paused, *self._players.values()]
+        for player in self._paused:
             player.pause()
 
     def resume(self) -> None:
         """Read again after ``pause``; steps made meanwhile are not counted."""
-        for player in self._players.values():
+        for player in self._paused:
             player.resume()
+        self._paused = []
 
     def flush(self) -> None:
         """Store what was read so far, so that a process that is killed loses none of it."""
@@ -163,20 +186,22 @@ class Tracker:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         self.pause()
         self.flush()
+        self._paused = []
         if self._run is not None and self._ended is None:
             self._ended = self._run
             self._run.__exit__(kind, error, trace)
 
     def _player(self, name: str | None) -> Player:
-        if name is None and len(self._players) == 1:
-            name = next(iter(self._players))
-        if name not in self._players:
-            raise InputError(f"player {name!r} is not tracked", remedy=f"name one of {', '.join(self._players)}")
-        return self._players[name]
+        if name is None and len(self._known) == 1:
+            name = next(iter(self._known))
+        player = self._known[name]() if name in self._known else None
+        if player is None:
+            raise InputError(f"player {name!r} is not tracked", remedy=f"name one of {', '.join(self._known)}")
+        return player
 
     def _judged(self, store: SeriesStore) -> list[Finding]:
         known = set(store.names())
-        return judge([read_history(store, name) for name in self._players if f"{name}/grad_norm" in known])
+        return judge([read_history(store, name) for name in self._known if f"{name}/grad_norm" in known])
 
 
 def watched_pair(name: str, model: nn.Module, optimizer: Optimizer) -> Watched:

@@ -18,10 +18,10 @@ _RESOLVED = 1e-7  # of the squared mean: a smaller variance is lost in what sums
 
 
 class Kurtosis(ActivationMeasure):
-    """Excess kurtosis of the elements, E(x - m)⁴ / (E(x - m)²)² - 3: 0 of a Gaussian, large with a few huge outliers.
+    """Excess kurtosis of the elements, E(x - m)⁴ / (E(x - m)²)² - 3: 0 of a Gaussian, large with some huge outliers.
 
-    Of more than 131,072 elements evenly spaced rows (batch and positions) are taken, with all their units. NaN where the
-    elements are as good as equal.
+    Of more than 131,072 elements evenly spaced rows (batch and positions) are taken, with all their units. NaN where
+    the elements are as good as equal.
     """
 
     name = "kurtosis"

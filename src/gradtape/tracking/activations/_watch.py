@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from gradtape.tracking._guard import OPEN, Guard
 from gradtape.tracking.activations._base import WEIGHTED, ActivationMeasure
 from gradtape.tracking.measures._reduce import home, wide
 
@@ -30,7 +32,8 @@ class ActivationWatch:
         measures: What to read.
     """
 
-    def __init__(self, model: nn.Module, measures: Sequence[ActivationMeasure]) -> None:
+    def __init__(self, model: nn.Module, measures: Sequence[ActivationMeasure], guard: Guard = OPEN) -> None:
+        self.guard = guard
         self.armed = False
         self._within = False  # a call of the model, in training
         self._channels_second: bool | None = None  # how the latest module that says so lays out its output
@@ -137,16 +140,14 @@ class _Hook:
         if torch.compiler.is_compiling():
             return
         if self.watch is not None and self.watch.armed and module is self.module:
-            self.act(self.watch, module, output)
+            self.watch.guard(self.act)(self.watch, module, output)
 
     def act(self, watch: ActivationWatch, module: nn.Module, output: Any) -> None:
         watch.read(self.path, module, output)
 
-    def __deepcopy__(self, memo: Any) -> _Hook:
-        return _Hook(None, "", None)
-
     def __reduce__(self) -> Any:
-        return _Hook, (None, "", None)
+        """Leave in its place what does nothing, and is there without gradtape too."""
+        return getattr, (nullcontext(), "__exit__")
 
 
 class _Before(_Hook):

@@ -1,0 +1,1 @@
+"""Trackers for training frameworks, each imported only where its framework is installed."""
