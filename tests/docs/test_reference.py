@@ -107,17 +107,20 @@ def test_every_measure_and_rule_is_explained_with_its_threshold() -> None:
     page = (DOCS / "tracking.md").read_text(encoding="utf-8")
     for measure in MEASURES:
         assert f"| `{measure.name}` |" in page
-    for rule in RULES:
-        name = {"nonfinite": "non-finite", "no_op_adversary": "no-op adversary"}.get(rule.__name__, rule.__name__)
-        assert f"| `{name}` |" in page
-    assert (rules.VANISHING_SHARE, rules.EXPLODING_GROWTH, rules.STALLED_RATIO, rules.WINDOW) == (
-        1e-4,
-        100.0,
-        2.0**-23,
-        20,
-    )
-    for threshold in ("below 1e-4", "above 100 times", "below 2⁻²³", "20 steps"):
-        assert threshold in page
+    assert re.findall(r"^\| `([a-z -]+)` \|", page.partition("## The rules")[2], re.MULTILINE) == list(RULES)
+    thresholds = {
+        rules.vanishing.VANISHING_SHARE: "1e-4 of the strongest",
+        rules.exploding.EXPLODING_GROWTH: "above 100 times",
+        rules.updates.STALLED_RATIO: "below 2⁻²³",
+        rules.WINDOW: "20 steps",
+        rules.dead.DEAD_SHARE: "three quarters",
+        rules.clipped.CLIPPED_SHARE: "less than 1 %",
+        rules.spike.SURPRISE: "60 times",
+        rules.conflicts.OPPOSED_COSINE: "below -0.3",
+    }
+    assert list(thresholds) == [1e-4, 100.0, 2.0**-23, 20, 0.75, 0.01, 60.0, -0.3]
+    for words in thresholds.values():
+        assert words in page
 
 
 def test_every_loss_and_setting_is_explained() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from gradtape.tracking import Activations, Finding, History, Settings
+from gradtape.tracking.rules.underflow import BINS
 
 NAMES = ("0.weight", "0.bias", "1.weight", "1.bias", "2.weight", "2.bias")
 SHAPES = ((8, 4), (8,), (8, 8), (8,), (4, 8), (4,))
-BINS = ("<-40", *(str(low) for low in range(-40, 16, 2)), ">=16")
 
 
 def settings(optimizer: str = "SGD", **changes: Any) -> Settings:

@@ -146,7 +146,7 @@ def test_a_healthy_training_raises_no_finding(name: str, log: bool) -> None:
     torch.manual_seed(0)
     model, optimizer, batch, schedule = HEALTHY[name]()
     losses = []
-    with gt.track(model, optimizer) as tracker:
+    with gt.track(model, optimizer, budget=None) as tracker:
         for _ in range(STEPS):
             optimizer.zero_grad()
             loss = batch(model)
@@ -171,7 +171,7 @@ def test_a_healthy_game_raises_no_finding() -> None:
     torch.manual_seed(0)
     generator, critic = perceptron(4, 2), perceptron(2, 1)
     game = gt.GAN(generator, critic, latent=4, penalties=[gt.R1(0.1), gt.R2(0.1)], lr=1e-3, decay_steps=STEPS)
-    with gt.track(game.models, game.optimizers) as tracker:
+    with gt.track(game.models, game.optimizers, budget=None) as tracker:
         for _ in range(STEPS):
             angle = torch.rand(64) * 6.2832
             step = game.step(torch.stack([angle.cos(), angle.sin()], dim=1))

@@ -5,36 +5,12 @@ import math
 import numpy as np
 import pytest
 
-from gradtape.tracking import RULES, Finding, History, judge
-from gradtape.tracking.rules import exploding, nonfinite, stalled, vanishing
-
-NAMES = ("0.weight", "0.bias", "1.weight", "1.bias", "2.weight", "2.bias")
-
-
-def history(steps: int = 100, first: int = 0, **changes: object) -> History:
-    """A healthy history in which single measures can be replaced."""
-    shape = (steps, len(NAMES))
-    measures = {
-        "grad_norm": np.full(shape, 0.3),
-        "weight_norm": np.full(shape, 2.0),
-        "update_ratio": np.full(shape, 1e-3),
-        "zero_count": np.zeros(shape),
-        "nonfinite_count": np.zeros(shape),
-    }
-    loss = changes.pop("loss", np.linspace(2.0, 1.0, steps))
-    assert changes.keys() <= measures.keys()
-    return History("net", NAMES, np.arange(first, first + steps), {**measures, **changes}, loss)  # type: ignore[arg-type]
-
-
-def column(values: object, index: int, rest: float = 0.3, steps: int = 100) -> np.ndarray:
-    matrix = np.full((steps, len(NAMES)), rest)
-    matrix[:, index] = values
-    return matrix
-
-
-def only(found: list[Finding]) -> Finding:
-    (finding,) = found
-    return finding
+from gradtape.tracking import RULES, judge
+from gradtape.tracking.rules.exploding import exploding
+from gradtape.tracking.rules.nonfinite import nonfinite
+from gradtape.tracking.rules.updates import stalled
+from gradtape.tracking.rules.vanishing import vanishing
+from tests.tracking.histories import NAMES, column, growing, history, only
 
 
 def test_a_healthy_history_has_no_finding() -> None:
@@ -75,13 +51,9 @@ def test_a_layer_without_a_finite_gradient_does_not_vanish(value: float) -> None
     assert vanishing(history(grad_norm=np.full((100, len(NAMES)), value))) == []
 
 
-def test_a_zero_gradient_vanishes_and_zero_weights_do_not() -> None:
-    assert only(vanishing(history(grad_norm=column(0.0, 0)))).where == "0.weight"
+def test_a_gradient_or_weights_of_exactly_zero_do_not_vanish() -> None:
+    assert vanishing(history(grad_norm=column(0.0, 0))) == []  # "dead layer"
     assert vanishing(history(weight_norm=column(0.0, 0, rest=2.0))) == []
-
-
-def growing(growth: float, at: int, steps: int = 100) -> np.ndarray:
-    return np.where(np.arange(steps) < at, 1.0, growth)[:, None] * np.full((steps, len(NAMES)), 0.3)
 
 
 def test_exploding_needs_the_growth_and_five_steps_of_it() -> None:
@@ -169,16 +141,17 @@ def test_findings_do_not_depend_on_the_scale_of_the_loss() -> None:
         )
         return [(finding.rule, finding.where, finding.since_step) for finding in judge([scaled])]
 
-    assert [rule for rule, _, _ in said(1.0)] == ["vanishing", "exploding", "stalled", "non-finite"]
+    assert {"vanishing", "exploding", "stalled", "non-finite"} <= {rule for rule, _, _ in said(1.0)}
     for scale in (1e-12, 1e-4, 1e4, 1e12):
         assert said(scale) == said(1.0)
 
 
 def test_findings_of_all_players_come_in_the_order_in_which_they_began() -> None:
     late = history(update_ratio=still_from(70))._replace(player="late")
-    early = history(grad_norm=growing(1e3, 20))._replace(player="early")
-    assert [(f.player, f.since_step) for f in judge([late, early])] == [("early", 20), ("late", 70)]
-    assert len(RULES) == len({rule.__name__ for rule in RULES}) == 5
+    early = history(grad_norm=growing(2e3, 20))._replace(player="early")
+    found = [(f.player, f.since_step) for f in judge([late, early]) if f.rule in ("stalled", "exploding")]
+    assert found == [("early", 20), ("late", 70)]
+    assert len(RULES) == len(set(RULES.values()))
 
 
 def test_a_single_peak_is_an_explosion_if_it_is_high_enough() -> None:

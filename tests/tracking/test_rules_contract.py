@@ -1,4 +1,4 @@
-"""What every rule promises: it speaks of its example, in words, and only of what it can know, whatever the loss's scale."""
+"""What every rule promises: to speak of its example, in words, of nothing it cannot know, at any scale of the loss."""
 
 import time
 import warnings
@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from gradtape.tracking import RULES, Activations, Finding, History, Settings, judge
-from tests.tracking.histories import BINS, EXAMPLES, NAMES, histogram, history, settings
+from gradtape.tracking.measures import MEASURES
+from gradtape.tracking.rules.underflow import BINS, HISTOGRAM
+from tests.tracking.histories import EXAMPLES, NAMES, histogram, history, settings
 
 GRADIENTS = ("grad_norm", "raw_grad_norm", "grad_max", "grad_mean")
 
@@ -44,7 +46,7 @@ def test_every_rule_has_an_example_and_its_name() -> None:
     assert list(EXAMPLES) == list(RULES)
     assert len(RULES) == len(set(RULES.values())) == 23
     for rule in RULES.values():
-        assert rule.__doc__ and rule.__doc__.startswith(("Find ", "Warn "))
+        assert (rule.__doc__ or "").startswith(("Find ", "Warn "))
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -77,6 +79,11 @@ def test_no_rule_depends_on_the_scale_of_the_loss(rule: str, factor: float) -> N
 def test_what_float16_cuts_off_is_seen_at_any_scale(factor: float) -> None:
     given = history(**histogram(0.9, {"-24": 0.06, "-22": 0.03, "-18": 0.01}))
     assert said("underflow", scaled(given, factor)) == said("underflow", given) != []
+
+
+def test_the_bins_that_are_read_are_those_that_are_measured() -> None:
+    (fields,) = [measure.fields for measure in MEASURES if measure.name == HISTOGRAM]
+    assert [field for field in fields if field not in ("zero", "nonfinite")] == list(BINS)
 
 
 @pytest.mark.parametrize("rule", RULES)

@@ -54,12 +54,12 @@ class Lasting(NamedTuple):
     """A stretch that has lasted up to the last known row.
 
     Attributes:
-        index: The column.
+        column: Which column.
         first: Its first row.
         rows: Its rows.
     """
 
-    index: int
+    column: int
     first: int
     rows: Rows
 
@@ -99,7 +99,7 @@ def measure(history: History, name: str) -> Matrix:
     """Return a measure, shape (t, p); all NaN where it was never read."""
     found = history.measures.get(name)
     shape = (len(history.steps), len(history.parameters))
-    return np.full(shape, np.nan) if found is None or found.shape != shape else found
+    return np.broadcast_to(np.nan, shape) if found is None or found.shape != shape else found
 
 
 def readings(values: Matrix) -> Rows:

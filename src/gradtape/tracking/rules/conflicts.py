@@ -36,10 +36,10 @@ def conflicting_losses(history: History) -> list[Finding]:
         some = cosine[rows]
         with np.errstate(invalid="ignore"):
             stretches = lasting(some < OPPOSED_COSINE, np.isfinite(some), READINGS)
-        stretches = [s for s in stretches if s.index in heavy and rows[s.rows[-1]] - rows[s.first] >= WINDOW - 1]
+        stretches = [s for s in stretches if s.column in heavy and rows[s.rows[-1]] - rows[s.first] >= WINDOW - 1]
         if not stretches:
             continue
-        indexes = [s.index for s in stretches]
+        indexes = [s.column for s in stretches]
         size = median(some[-READINGS:, indexes])
         found.append(
             Finding(

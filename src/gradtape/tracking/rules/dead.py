@@ -10,6 +10,7 @@ from gradtape.tracking.history import History
 from gradtape.tracking.rules._series import (
     READINGS,
     WINDOW,
+    Flags,
     Lasting,
     lasting,
     layer_of,
@@ -37,7 +38,7 @@ def dead_layer(history: History) -> list[Finding]:
     Source: Lu et al. 2019 (1903.06733) on dying ReLUs; Amazon SageMaker Debugger, which alarms at half.
     """
     norms = measure(history, "grad_norm")
-    others = (np.where(np.isfinite(norms), norms, 0.0) > 0).any(axis=1)
+    others = np.asarray((np.where(np.isfinite(norms), norms, 0.0) > 0).any(axis=1))
     found = {**_partly(history, others), **_wholly(history, others)}
     if not found or below_floats(history):  # zeros of another kind
         return []
@@ -60,7 +61,7 @@ def dead_layer(history: History) -> list[Finding]:
     ]
 
 
-def _partly(history: History, others: np.ndarray) -> dict[int, tuple[int, float]]:
+def _partly(history: History, others: Flags) -> dict[int, tuple[int, float]]:
     shapes = history.settings.shapes
     zeros = measure(history, "zero_units")
     rows = readings(zeros)
@@ -80,16 +81,16 @@ def _partly(history: History, others: np.ndarray) -> dict[int, tuple[int, float]
     with np.errstate(invalid="ignore"):
         stretches = lasting(some > DEAD_SHARE, known, READINGS)
     return {
-        columns[s.index]: (int(rows[s.first]), float(np.median(some[s.rows[-READINGS:], s.index])))
+        columns[s.column]: (int(rows[s.first]), float(np.median(some[s.rows[-READINGS:], s.column])))
         for s in stretches
         if rows[s.rows[-1]] - rows[s.first] >= DEAD_STEPS - 1
     }
 
 
-def _wholly(history: History, others: np.ndarray) -> dict[int, tuple[int, float]]:
+def _wholly(history: History, others: Flags) -> dict[int, tuple[int, float]]:
     norms = measure(history, "grad_norm")
     known = np.isfinite(norms) & others[:, None]
-    stretches = {s.index: s for s in lasting(norms == 0, known)}
+    stretches = {s.column: s for s in lasting(norms == 0, known)}
     half = {i for i, dtype in enumerate(history.settings.dtypes) if dtype == "float16"}
     members: dict[str, list[int]] = {}
     for index, name in enumerate(history.parameters):
@@ -135,12 +136,12 @@ def saturated(history: History) -> list[Finding]:
     stretches = [s for s in stretches if rows[s.rows[-1]] - rows[s.first] >= WINDOW - 1]
     if not stretches:
         return []
-    share = float(np.median(some[stretches[0].rows[-READINGS:], stretches[0].index]))
+    share = float(np.median(some[stretches[0].rows[-READINGS:], stretches[0].column]))
     return [
         Finding(
             "saturated",
             history.player,
-            listed([read.modules[columns[s.index]] for s in stretches]),
+            listed([read.modules[columns[s.column]] for s in stretches]),
             int(history.steps[rows[min(s.first for s in stretches)]]),
             f"{share:.0%} of the outputs are within 1% of the ends of their range, where hardly any gradient passes",
             "normalise what goes in, divide the weights before it by 10, or use ReLU-like activations",

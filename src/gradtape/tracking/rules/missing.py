@@ -20,20 +20,20 @@ def no_gradient(history: History) -> list[Finding]:
     """
     norms, counts = measure(history, "grad_norm"), measure(history, "nonfinite_count")
     missing = np.isnan(norms) & ~(counts > 0)
-    others = ~missing.all(axis=1)
+    others = np.asarray(~missing.all(axis=1))
     missing &= others[:, None]
     known = np.broadcast_to(others[:, None], missing.shape)
     frozen = set(history.settings.frozen)
-    found = [s for s in lasting(missing, known) if history.parameters[s.index] not in frozen]
+    found = [s for s in lasting(missing, known) if history.parameters[s.column] not in frozen]
     if not found:
         return []
     first = min(stretch.first for stretch in found)
-    ever = any(first < stretch.first or np.isfinite(norms[:first, stretch.index]).any() for stretch in found)
+    ever = any(first < stretch.first or np.isfinite(norms[:first, stretch.column]).any() for stretch in found)
     return [
         Finding(
             "no gradient",
             history.player,
-            listed([history.parameters[stretch.index] for stretch in found]),
+            listed([history.parameters[stretch.column] for stretch in found]),
             int(history.steps[first]),
             f"the gradient of {len(found)} of {len(history.parameters)} parameters is None for "
             f"{max(len(stretch.rows) for stretch in found)} steps"
@@ -68,14 +68,14 @@ def frozen_parameter(history: History) -> list[Finding]:
         )
     norms, update = measure(history, "grad_norm"), measure(history, "update_norm")
     read = ~np.isnan(update).all(axis=1) if update.size else np.zeros(len(update), dtype=bool)
-    moved = (measure(history, "update_ratio") > MOVING_RATIO).any(axis=1)
+    moved = np.asarray((measure(history, "update_ratio") > MOVING_RATIO).any(axis=1))
     still = (update == 0) & (norms > 0) & np.isfinite(norms)
     known = np.broadcast_to((read & moved)[:, None], still.shape)
     half = {i for i, dtype in enumerate(history.settings.dtypes) if dtype in ("float16", "bfloat16")}
-    stretches = [s for s in lasting(still, known) if s.index not in half]  # rounded away: "update too small"
+    stretches = [s for s in lasting(still, known) if s.column not in half]  # rounded away: "update too small"
     if stretches:
         first = min(stretch.first for stretch in stretches)
-        indexes = [stretch.index for stretch in stretches]
+        indexes = [stretch.column for stretch in stretches]
         rates = carried(history.lr)[-1] if history.lr.shape == norms.shape else np.full(norms.shape[1], np.nan)
         because = "its learning rate is 0" if all(rates[i] == 0 for i in indexes) else "its learning rate is not 0"
         found.append(

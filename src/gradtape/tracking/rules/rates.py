@@ -81,7 +81,8 @@ def _violent(history: History, ratio: Matrix) -> Reason | None:
             continue
         before, after = loss[rows < begin][-WINDOW:], loss[rows >= begin + START][:WINDOW]
         usual = float(np.median(before)) if len(before) >= WINDOW else float(loss[:3].min())
-        if len(after) == WINDOW and np.median(after) >= usual:
+        over = len(history.steps) >= begin + START + WINDOW  # a loss that has left the floats counts up to there
+        if over and len(after) >= START and np.median(after) >= usual:
             return begin, f"{evidence}, and the loss goes from {usual:.3g} to {np.median(after):.3g}", factor
     return None
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from gradtape.errors import listed
 from gradtape.tracking.finding import Finding
-from gradtape.tracking.history import SEPARATOR, History, Matrix
+from gradtape.tracking.history import SEPARATOR, History
 from gradtape.tracking.rules._series import READINGS, WINDOW, arrived, lasting, layers, measure, median, readings, sizes
 
 EPS_SHARE = 0.1  # of the optimizer's eps: updates are then less than a tenth of what they are without it
@@ -16,7 +16,8 @@ CLIFF_SHARE = (
     0.5  # of the others in the two lowest bins: towards 0, each bin of sound gradients holds a quarter of the last
 )
 LEAST_ELEMENTS = 100  # that are not 0, over all readings: of few, most lie in the two lowest bins by chance
-LOWEST, HIGHEST, WIDTH = -40, 16, 2  # bins of ``grad_histogram``, log2|g|
+HISTOGRAM = "grad_histogram"
+BINS = ("<-40", *(str(low) for low in range(-40, 16, 2)), ">=16")  # of log2|g|, as the measure names them
 
 
 def underflow(history: History) -> list[Finding]:
@@ -49,21 +50,21 @@ def _below_eps(history: History) -> list[Finding]:
         return []
     size = norms[:, columns] / root
     known = np.isfinite(size) & (size > 0)
-    stretches = [s for s in lasting((size < limit) & known, known) if limit[s.index] > 0]
+    stretches = [s for s in lasting((size < limit) & known, known) if limit[s.column] > 0]
     if not stretches:
         return []
     first = min(stretch.first for stretch in stretches)
     if arrived(history, first, WINDOW):
         return []
-    worst = min(stretches, key=lambda s: float(size[s.rows[-1], s.index]))
-    value, bound = float(np.median(size[worst.rows[-WINDOW:], worst.index])), limit[worst.index] / EPS_SHARE
+    worst = min(stretches, key=lambda s: float(size[s.rows[-1], s.column]))
+    value, bound = float(np.median(size[worst.rows[-WINDOW:], worst.column])), limit[worst.column] / EPS_SHARE
     everything = len(stretches) == int(known.any(axis=0).sum())
     factor = min(1e12, 10.0 ** np.ceil(np.log10(bound / value) + 1))
     return [
         Finding(
             "underflow",
             history.player,
-            "all parameters" if everything else listed([history.parameters[columns[s.index]] for s in stretches]),
+            "all parameters" if everything else listed([history.parameters[columns[s.column]] for s in stretches]),
             int(history.steps[first]),
             f"gradients of size {value:.0e} are below eps = {bound:.0e} of {name}, which then decides how far a "
             "step goes",
@@ -72,34 +73,27 @@ def _below_eps(history: History) -> list[Finding]:
     ]
 
 
-def _bins(history: History) -> tuple[Matrix, list[Matrix]] | None:
-    names = [f"<{LOWEST}", *(str(low) for low in range(LOWEST, HIGHEST, WIDTH)), f">={HIGHEST}"]
-    zero = measure(history, f"grad_histogram{SEPARATOR}zero")
-    if not len(readings(zero)):
-        return None
-    return zero, [measure(history, f"grad_histogram{SEPARATOR}{name}") for name in names]
-
-
 def below_floats(history: History) -> list[Finding]:
     """Find gradients that half precision has cut off."""
-    elements, read = sizes(history), _bins(history)
-    if elements is None or read is None:
+    elements, zeros = sizes(history), measure(history, f"{HISTOGRAM}{SEPARATOR}zero")
+    rows = readings(zeros)
+    if elements is None or len(rows) < READINGS:
         return []
-    rows = readings(read[0])
-    if len(rows) < READINGS:
-        return []
-    zero = read[0][rows]
+    zero = zeros[rows]
     known = np.isfinite(zero)
     with np.errstate(invalid="ignore"):
         stretches = lasting(zero > LOST_SHARE, known, READINGS)
-    counts = np.zeros(len(read[1]))
+    if not stretches:
+        return []
+    bins = [measure(history, f"{HISTOGRAM}{SEPARATOR}{name}") for name in BINS]
+    counts = np.zeros(len(bins))
     for stretch in stretches:
-        shares = np.array([values[rows[stretch.rows], stretch.index] for values in read[1]])
-        counts += elements[stretch.index] * np.where(np.isfinite(shares), shares, 0.0).sum(axis=1)
+        shares = np.array([values[rows[stretch.rows], stretch.column] for values in bins])
+        counts += elements[stretch.column] * np.where(np.isfinite(shares), shares, 0.0).sum(axis=1)
     lowest = int(np.argmax(counts > 0))
     if counts.sum() < LEAST_ELEMENTS or lowest == 0 or counts[lowest : lowest + 2].sum() < CLIFF_SHARE * counts.sum():
         return []
-    found = [s.index for s in stretches]
+    found = [s.column for s in stretches]
     first = min(s.first for s in stretches)
     share = median(zero[-READINGS:, found])
     return [

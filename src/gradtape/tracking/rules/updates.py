@@ -9,6 +9,7 @@ from gradtape.tracking.finding import Finding
 from gradtape.tracking.history import History, Matrix
 from gradtape.tracking.rules._series import (
     WINDOW,
+    Flags,
     arrived,
     carried,
     jumped,
@@ -51,15 +52,14 @@ def stalled(history: History) -> list[Finding]:
     unread = ~known & np.isnan(measure(history, "weight_norm")).all(axis=1)
     if not ratio.size or not (known | ~unread).any() or unread.all():
         return []
-    gone = unread & ~np.isfinite(measure(history, "grad_norm")).any(
-        axis=1
-    )  # the weights are NaN: they do not stand still
+    gone = unread & ~np.isfinite(measure(history, "grad_norm")).any(axis=1)  # NaN weights do not stand still
     rows = np.flatnonzero(~unread | gone)
     least = np.where(np.isnan(ratio[rows]), np.inf, ratio[rows])  # weights that are NaN do not stand still
     limit = np.minimum(spacing(history)[layers(history)], STALLED_RATIO)
     window = max(WINDOW, len(ratio) // 20)
     per_reading = max(1, round(len(ratio) / len(rows)))
-    start = sustained((least < limit).all(axis=1), max(2, -(-window // per_reading)))
+    still: Flags = np.asarray((least < limit).all(axis=1))
+    start = sustained(still, max(2, -(-window // per_reading)))
     if start is None or arrived(history, int(rows[start]), window):
         return []
     since = int(rows[start])
@@ -137,12 +137,12 @@ def _beside_the_others(history: History, *, large: bool) -> list[Finding]:
     stretches = lasting(odd & known, known, LARGE_STEPS if large else WINDOW)
     if not stretches:
         return []
-    size = float(np.median([np.median(ratio[s.rows[-WINDOW:], s.index]) for s in stretches]))
+    size = float(np.median([np.median(ratio[s.rows[-WINDOW:], s.column]) for s in stretches]))
     other = float(np.median(usual[-WINDOW:]))
     first = int(history.steps[rows[min(s.first for s in stretches)]])
-    where = listed([history.parameters[columns[s.index]] for s in stretches])
+    where = listed([history.parameters[columns[s.column]] for s in stretches])
     evidence = f"update-to-weight ratio {size:.1e}, {size / other:.0e} times the median layer's {other:.1e}"
-    decayed = [history.settings.weight_decay[columns[s.index]] for s in stretches if history.settings.weight_decay]
+    decayed = [history.settings.weight_decay[columns[s.column]] for s in stretches if history.settings.weight_decay]
     if large:
         remedy = f"divide its learning rate by {size / max(other, 1e-3):,.0f}" + (
             f", or its weight decay of {max(decayed):g}" if decayed and max(decayed) > 0 else ""
@@ -166,9 +166,9 @@ def _lost(history: History) -> list[Finding]:
     stretches = lasting(low, known)
     if not stretches or arrived(history, int(rows[stretches[0].first]), WINDOW):
         return []
-    kind = history.settings.dtypes[columns[stretches[0].index]]
-    size = float(np.median([np.median(ratio[rows[s.rows[-WINDOW:]], s.index]) for s in stretches]))
-    names = [history.parameters[columns[s.index]] for s in stretches]
+    kind = history.settings.dtypes[columns[stretches[0].column]]
+    size = float(np.median([np.median(ratio[rows[s.rows[-WINDOW:]], s.column]) for s in stretches]))
+    names = [history.parameters[columns[s.column]] for s in stretches]
     return [
         Finding(
             "update too small",

@@ -33,12 +33,12 @@ def vanishing(history: History) -> list[Finding]:
     stretches = lasting(low, known)
     if not stretches:
         return []
-    weakest = min(float(np.median(ratio[s.rows[-WINDOW:], s.index] / strongest[s.rows[-WINDOW:]])) for s in stretches)
+    weakest = min(float(np.median(ratio[s.rows[-WINDOW:], s.column] / strongest[s.rows[-WINDOW:]])) for s in stretches)
     return [
         Finding(
             "vanishing",
             history.player,
-            listed([history.parameters[columns[stretch.index]] for stretch in stretches]),
+            listed([history.parameters[columns[stretch.column]] for stretch in stretches]),
             int(history.steps[min(stretch.first for stretch in stretches)]),
             f"gradient-to-weight ratio {weakest:.0e} of the strongest layer's over {WINDOW} steps",
             "use ReLU-like activations with He initialisation, or add normalisation or skip connections there",
