@@ -30,6 +30,7 @@ SENSITIVITY = (
 )
 HEAVIER = 30.0  # times the weights of the first steps: in 600 steps of sound trainings 10
 DOUBLED = 2.0  # times those of BEHIND steps ago: they still grow
+MATTERS = 0.1  # of the largest norm
 BEHIND = 50  # steps whose median is what the gradient norm usually is
 
 
@@ -66,17 +67,27 @@ def exploding(history: History) -> list[Finding]:
     since = min(begun)
     until = whole[since : since + WINDOW]
     peak = since + int(np.argmax(np.where(np.isfinite(until), until, 0)))
-    worst = int(np.argmax(np.where(np.isfinite(norms[since]), norms[since], -1)))
     return [
         Finding(
             "exploding",
             history.player,
-            history.parameters[worst],
+            history.parameters[_grown_most(norms, since)],
             int(history.steps[since]),
             f"gradient norm {whole[peak]:.2g} at step {history.steps[peak]}, {whole[peak] / start:,.0f}x the start",
             f"clip the gradient norm at {start:.2g} or divide the learning rate by 10",
         )
     ]
+
+
+def _grown_most(norms: Matrix, row: int) -> int:
+    """Return the parameter whose norm has grown most, of those that matter: the strongest may only pass it on."""
+    now = np.where(np.isfinite(norms[row]), norms[row], 0.0)
+    before = norms[max(0, row - BEHIND) : max(1, row - START)]
+    known = np.isfinite(before).any(axis=0)
+    usual = np.zeros(len(now))
+    usual[known] = np.nanmedian(np.where(np.isfinite(before), before, np.nan)[:, known], axis=0)
+    growth = np.where(usual > 0, now / np.where(usual > 0, usual, 1), np.inf)
+    return int(np.argmax(np.where(now > MATTERS * now.max(), growth, 0)))
 
 
 def _jump(whole: Matrix, limit: float) -> Flags:
