@@ -12,7 +12,15 @@ import pytest
 
 import gradtape
 from gradtape import errors
-from gradtape.tracking import MEASURES, RULES, rules
+from gradtape.tracking import MEASURES, RULES
+from gradtape.tracking.rules import WINDOW
+from gradtape.tracking.rules.clipped import CLIPPED_SHARE
+from gradtape.tracking.rules.conflicts import OPPOSED_COSINE
+from gradtape.tracking.rules.dead import DEAD_SHARE
+from gradtape.tracking.rules.exploding import EXPLODING_GROWTH
+from gradtape.tracking.rules.spike import SURPRISE
+from gradtape.tracking.rules.updates import STALLED_RATIO
+from gradtape.tracking.rules.vanishing import VANISHING_SHARE
 from tests.docs.reading import DOCS, ROOT, headings
 
 _SOURCE = ROOT / "src" / "gradtape"
@@ -109,14 +117,14 @@ def test_every_measure_and_rule_is_explained_with_its_threshold() -> None:
         assert f"| `{measure.name}` |" in page
     assert re.findall(r"^\| `([a-z -]+)` \|", page.partition("## The rules")[2], re.MULTILINE) == list(RULES)
     thresholds = {
-        rules.vanishing.VANISHING_SHARE: "1e-4 of the strongest",
-        rules.exploding.EXPLODING_GROWTH: "above 100 times",
-        rules.updates.STALLED_RATIO: "below 2⁻²³",
-        rules.WINDOW: "20 steps",
-        rules.dead.DEAD_SHARE: "three quarters",
-        rules.clipped.CLIPPED_SHARE: "less than 1 %",
-        rules.spike.SURPRISE: "60 times",
-        rules.conflicts.OPPOSED_COSINE: "below -0.3",
+        VANISHING_SHARE: "1e-4 of the strongest",
+        EXPLODING_GROWTH: "above 100 times",
+        STALLED_RATIO: "below 2⁻²³",
+        WINDOW: "20 steps",
+        DEAD_SHARE: "three quarters",
+        CLIPPED_SHARE: "less than 1 %",
+        SURPRISE: "60 times",
+        OPPOSED_COSINE: "below -0.3",
     }
     assert list(thresholds) == [1e-4, 100.0, 2.0**-23, 20, 0.75, 0.01, 60.0, -0.3]
     for words in thresholds.values():
