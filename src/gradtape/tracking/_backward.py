@@ -52,13 +52,14 @@ class BackwardWatch:
     def at_step(self, device: torch.device) -> Seen:
         """Return what was seen since gradients were last cleared, and begin anew."""
         changed = self._left != self._marks()
-        unknown = torch.full((len(self._parameters),), torch.nan, device=device)
-        loss = torch.stack(self._losses).sum() if self._losses else None
+        loss = None
+        if self._losses:
+            loss = self._losses[0] if len(self._losses) == 1 else torch.stack(self._losses).sum()
         if not self._seen:  # gradients came another way, as those of sharded modules do
-            seen = Seen(unknown, None)
+            seen = Seen(self._unknown(device), None)
         else:
             raw = self._raw if changed else None
-            seen = Seen(unknown if changed and raw is None else raw, loss)
+            seen = Seen(self._unknown(device) if changed and raw is None else raw, loss)
             self._changes = changed
         scale = _scale()
         if scale is not None:
@@ -69,6 +70,9 @@ class BackwardWatch:
     def remove(self) -> None:
         """Stop listening."""
         self._handle.remove()
+
+    def _unknown(self, device: torch.device) -> Tensor:
+        return torch.full((len(self._parameters),), torch.nan, device=device)
 
     def _marks(self) -> list[tuple[int, int] | None]:
         grads = [parameter.grad for parameter in self._parameters]

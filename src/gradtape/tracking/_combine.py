@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtape.tracking._schedule import Intervals
-from gradtape.tracking.measures import Combine
+from gradtape.tracking.measures import Combine, onto
 
 
 class Combined(Protocol):
@@ -51,6 +51,7 @@ class Combiner:
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self._groups: dict[Any, list[int]] = {}
+        self._rows: dict[tuple[Any, torch.device], Tensor] = {}
         for index, parameter in enumerate(parameters):
             placements = getattr(parameter, "placements", None)
             if placements is None:
@@ -78,7 +79,10 @@ class Combiner:
                 mine = [p for p in wide if p.shards and (p.measure.combine == "max") == (kind == "max")]
                 if not mine:
                     continue
-                index = torch.tensor(rows, device=mine[0].tensor.device)
+                device = mine[0].tensor.device
+                if (group, device) not in self._rows:
+                    self._rows[group, device] = onto(device, rows)
+                index = self._rows[group, device]
                 flat = torch.cat([parts.tensor[index].reshape(-1) for parts in mine])
                 distributed.all_reduce(flat, operation, group=group)
                 pieces = flat.split([parts.tensor[index].numel() for parts in mine])

@@ -8,7 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from gradtape.tracking.measures import local, norms
+from gradtape.tracking.measures import local, norms, onto
 
 
 def agreement(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
@@ -40,6 +40,6 @@ def agreement(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) 
             for x, y in zip(grads[a], grads[b], strict=True)
         ]
         cosines = torch.full((len(parameters),), torch.nan, dtype=unknown.dtype, device=unknown.device)
-        cosines[torch.tensor(rows, device=unknown.device)] = torch.stack(dots) / (sizes[a] * sizes[b])
+        cosines[onto(unknown.device, rows)] = torch.stack(dots) / (sizes[a] * sizes[b])
         pairs[f"{a} | {b}"] = cosines.where(cosines.isfinite(), unknown)
     return pairs

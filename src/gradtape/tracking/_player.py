@@ -246,6 +246,7 @@ class Player:
         if self._outputs is not None and ACTIVATIONS in self.schedule.dear_due(self.step):
             with self._clock.of(ACTIVATIONS):
                 found += self._read_outputs(self._outputs)
+            self._clock.add(ACTIVATIONS, self._outputs.spent)
         with self._clock.of(BASE):
             self._send(found)
             self._send_rest()
@@ -271,9 +272,11 @@ class Player:
         combined = self._combiner(found)
 
         def store(numbers: npt.NDArray[np.float64]) -> None:
-            pieces = np.split(numbers, np.cumsum([parts.tensor.numel() for parts in combined])[:-1])
-            for parts, piece in zip(combined, pieces, strict=True):
-                finished = parts.measure.finish(piece.reshape(len(parts.tensor), -1))
+            begin = 0
+            for parts in combined:
+                end = begin + parts.tensor.numel()
+                finished = parts.measure.finish(numbers[begin:end].reshape(len(parts.tensor), -1))
+                begin = end
                 self._append(parts.name, parts.columns, step, np.asarray(finished).reshape(-1))
 
         if combined:
@@ -289,7 +292,7 @@ class Player:
             self._rates = rates
             self._append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
         if self._reversals.columns:
-            self._append(REVERSALS, self._reversals.columns, self.step, self._reversals.row())
+            self._put(REVERSALS, self._reversals.columns, self.step, self._reversals.row())
 
     def _put(self, name: str, columns: list[str], step: int, numbers: Tensor) -> None:
         self._ring.put(numbers.detach().reshape(-1), lambda found: self._append(name, columns, step, found))

@@ -33,8 +33,12 @@ class Ring:
             return
         buffer = self._buffer(numbers)
         buffer.copy_(numbers.detach(), non_blocking=True)
-        event = torch.get_device_module(numbers.device).Event()
-        event.record()
+        module = torch.get_device_module(numbers.device)
+        event = module.Event()
+        if hasattr(module, "current_stream"):  # that of the tensor's device, which need not be the current one
+            event.record(module.current_stream(numbers.device))
+        else:
+            event.record()
         self._waiting.append((event, buffer, then))
         while self._waiting and (len(self._waiting) > _SLOTS or self._waiting[0][0].query()):
             self._hand_on()

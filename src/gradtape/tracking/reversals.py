@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from gradtape.tracking.history import INERT, SEPARATOR
+from gradtape.tracking.measures import onto
 from gradtape.transforms import Reverse, inert_layers
 
 
@@ -29,6 +29,9 @@ class Passed(NamedTuple):
     attached: float
     arriving: float
     strength: float
+
+
+_ARRIVING = Passed._fields.index("arriving")
 
 
 class ReversalWatch:
@@ -68,18 +71,22 @@ class ReversalWatch:
 
         return hook
 
-    def row(self) -> npt.NDArray[np.float32]:
+    def row(self) -> Tensor:
         """Return what passed since the last call of this, for each reversal in turn, and begin anew."""
-        rows = [
-            read._replace(arriving=float(torch.stack(squares).sum().sqrt()) if squares else 0.0)
-            for read, squares in zip(self._read, self._squares, strict=True)
-        ]
-        if self._unseen:
-            rows = [Passed(np.nan, np.nan, np.nan, np.nan) for _ in rows]
+        unseen, read, found = self._unseen, self._read, self._squares
         strengths = [float(reversal.strength) for reversal in self._reversals.values()]
-        rows = [row._replace(strength=strength) for row, strength in zip(rows, strengths, strict=True)]
+        rows = [
+            Passed(np.nan, np.nan, np.nan, strength) if unseen else passed._replace(strength=strength)
+            for passed, strength in zip(read, strengths, strict=True)
+        ]
         self._clear()
-        return np.array([*np.array(rows).reshape(-1), *(1.0 for _ in self.inert)], dtype=np.float32)
+        numbers = [*(float(number) for passed in rows for number in passed), *(1.0 for _ in self.inert)]
+        device = next((square.device for squares in found for square in squares), torch.device("cpu"))
+        row = onto(device, numbers, torch.float32)
+        for index, squares in enumerate(found):
+            if squares and not unseen:
+                row[index * len(Passed._fields) + _ARRIVING] = torch.stack(squares).sum().sqrt()
+        return row
 
     @property
     def columns(self) -> list[str]:

@@ -115,7 +115,11 @@ def _thinned(output: Tensor, most_rows: int, most_units: int) -> Tensor:
     if math.prod(batch) <= most_rows and units <= most_units:
         return output.reshape(-1, units)
     rows = _spaced(math.prod(batch), max(most_rows, 1), output.device)
-    found = output[torch.unravel_index(rows, tuple(batch))]
+    places = []
+    for size in reversed(batch):  # torch.unravel_index would wait for an accelerator, to which it sends the sizes
+        places.append(rows % size)
+        rows = rows // size
+    found = output[tuple(reversed(places))]
     return found if units <= most_units else found[:, _spaced(units, most_units, output.device)]
 
 

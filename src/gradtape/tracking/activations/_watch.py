@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -35,6 +36,7 @@ class ActivationWatch:
     def __init__(self, model: nn.Module, measures: Sequence[ActivationMeasure], guard: Guard = OPEN) -> None:
         self.guard = guard
         self.armed = False
+        self.spent = 0.0  # seconds on reading since ``arm``
         self._within = False  # a call of the model, in training
         self._channels_second: bool | None = None  # how the latest module that says so lays out its output
         self._measures = tuple(measures)
@@ -64,7 +66,7 @@ class ActivationWatch:
     def arm(self) -> None:
         """Read the next forward pass in training, and forget what was read and not collected."""
         self._forget()
-        self.armed, self._within = True, False
+        self.armed, self._within, self.spent = True, False, 0.0
 
     def collect(self) -> dict[str, Tensor]:
         """Return of each measure the parts, shape (modules, parts), NaN of modules that were not called; disarm."""
@@ -99,7 +101,9 @@ class ActivationWatch:
         wanted = [m for m in self._measures if path in self._paths[m.name] and path not in self._found[m.name]]
         tensor = _readable(output) if wanted else None
         if tensor is not None:
+            began = time.perf_counter()
             self._measure(wanted, path, module, tensor)
+            self.spent += time.perf_counter() - began
         if not path:  # the model's pass has ended
             self.armed = self._within = False
 

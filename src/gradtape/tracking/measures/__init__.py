@@ -1,6 +1,6 @@
 """What is read of parameters: one small class per measure, and the registry of all."""
 
-from gradtape.tracking.measures._base import Combine, Measure, Reading, norms
+from gradtape.tracking.measures._base import Combine, Measure, Reading, norms, onto
 from gradtape.tracking.measures._cosines import MomentumCosine, PreviousCosine
 from gradtape.tracking.measures._distance import Distance
 from gradtape.tracking.measures._extent import GradMax, GradMean
@@ -29,4 +29,4 @@ MEASURES: tuple[type[Measure], ...] = (
     AdamSurprise,
 )
 
-__all__ = ["MEASURES", "UPDATES", "Combine", "Measure", "Reading", "local", "norms"]
+__all__ = ["MEASURES", "UPDATES", "Combine", "Measure", "Reading", "local", "norms", "onto"]

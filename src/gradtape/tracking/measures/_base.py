@@ -109,30 +109,41 @@ def norms(tensors: Sequence[Tensor | None]) -> Tensor:
     if not present:
         return torch.full((len(tensors),), torch.nan)
     device = present[0].device
-    wide = torch.float64 if any(tensor.dtype == torch.float64 for tensor in present) else torch.float32
-    if device.type == "cpu":
-        found = _norms_in_pieces(present, wide)
-        numbers = found.numpy()
-        if not (numbers.min() >= _UNSURE and numbers.max() < np.inf):
-            for index in np.flatnonzero((numbers < _UNSURE) | np.isinf(numbers)).tolist():
-                numbers[index] = present[index].double().norm()
-    else:
-        found = torch.stack([norm.to(device, non_blocking=True) for norm in torch._foreach_norm(present, 2, wide)])
+    wide = torch.float64 if torch.float64 in {tensor.dtype for tensor in present} else torch.float32
+    if device.type != "cpu":
+        norms = iter(torch._foreach_norm(present, 2, wide))
+        blank = torch.full((), torch.nan, dtype=wide, device=device)
+        each = [blank if tensor is None else next(norms).to(device, non_blocking=True) for tensor in tensors]
+        return torch.stack(each)
+    found = _norms_in_pieces(present, wide)
+    numbers = found.numpy()
+    if not (numbers.min() >= _UNSURE and numbers.max() < np.inf):
+        for index in np.flatnonzero((numbers < _UNSURE) | np.isinf(numbers)).tolist():
+            numbers[index] = present[index].double().norm()
     if len(present) == len(tensors):
         return found
-    all_of_them = torch.full((len(tensors),), torch.nan, dtype=found.dtype, device=device)
-    rows = [index for index, tensor in enumerate(tensors) if tensor is not None]
-    all_of_them[torch.tensor(rows, device=device)] = found
+    all_of_them = torch.full((len(tensors),), torch.nan, dtype=found.dtype)
+    all_of_them[torch.tensor([index for index, tensor in enumerate(tensors) if tensor is not None])] = found
     return all_of_them
+
+
+def onto(device: torch.device, numbers: Sequence[float], dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers of the host on a device, which is not waited for: pageable memory would be."""
+    values = torch.tensor(numbers, dtype=dtype)
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 def _norms_in_pieces(tensors: Sequence[Tensor], wide: torch.dtype) -> Tensor:
     pieces: list[Tensor] = []
     owners: list[int] = []
     for index, tensor in enumerate(tensors):
-        if tensor.numel() > 2 * _PIECE and tensor.dim() == 4 and not tensor.is_contiguous():
+        if tensor.numel() <= 2 * _PIECE:
+            pieces.append(tensor)
+            owners.append(index)
+            continue
+        if tensor.dim() == 4 and not tensor.is_contiguous():
             tensor = tensor.permute(0, 2, 3, 1)  # as images with their channels last lie in memory
-        found = tensor.view(-1).split(_PIECE) if tensor.numel() > 2 * _PIECE and tensor.is_contiguous() else (tensor,)
+        found = tensor.view(-1).split(_PIECE) if tensor.is_contiguous() else (tensor,)
         pieces += found
         owners += [index] * len(found)
     norms = torch.stack(torch._foreach_norm(pieces, 2, wide)).double()

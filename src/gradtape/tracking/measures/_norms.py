@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from gradtape.tracking.measures._base import Measure, Reading, norms
+from gradtape.tracking.measures._base import Measure, Reading, norms, onto
 
 
 class GradNorm(Measure):
@@ -65,10 +64,9 @@ class NonfiniteCount(Measure):
     def before_step(self, reading: Reading) -> None:
         """Count."""
         found = reading.grad_norms
-        absent = [index for index, grad in enumerate(reading.grads) if grad is None]
         self._counts = (~found.isfinite()).to(found.dtype)
-        if absent:
-            self._counts[torch.tensor(absent, device=found.device)] = 0
+        if any(grad is None for grad in reading.grads):
+            self._counts *= onto(found.device, [grad is not None for grad in reading.grads], found.dtype)
         if found.device.type == "cpu":
             for index in np.flatnonzero(self._counts.numpy()).tolist():
                 grad = reading.grads[index]

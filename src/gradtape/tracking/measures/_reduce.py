@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from gradtape.tracking.measures._base import Measure, Reading
+from gradtape.tracking.measures._base import Measure, Reading, onto
 from gradtape.tracking.measures._updates import local
 
 PIECE = 131_072  # elements: temporaries of this size stay in a core's cache
@@ -137,8 +137,7 @@ def home(rows: Sequence[Sequence[Tensor | None]]) -> torch.device:
 
 def constants(numbers: Sequence[float], device: torch.device) -> Tensor:
     """Return numbers on a device without waiting for it."""
-    values = torch.tensor(numbers, dtype=wide(device))
-    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+    return onto(device, numbers, wide(device))
 
 
 def alike(state: Any, other: Tensor) -> Tensor | None:

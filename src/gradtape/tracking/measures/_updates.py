@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
-from gradtape.tracking.measures._base import Measure, Reading, norms
+from gradtape.tracking.measures._base import Measure, Reading, norms, onto
 
 _CHUNK = 1 << 17  # elements for which temporaries stay in a core's cache
 _BATCH = 1 << 19  # elements of one call on a CPU
@@ -60,19 +60,29 @@ def _sgd(batch: Batch) -> tuple[list[Tensor], float]:
 def _adam(batch: Batch) -> tuple[list[Tensor], Sequence[Any]]:
     """u = lr m / (sqrt(v) + eps), both corrected for their bias, and for AdamW also lr decay w."""
     group, (beta1, beta2) = batch.group, batch.group["betas"]
-    first = [1 - beta1**step for step in batch.steps]
-    second = [(1 - beta2**step) ** 0.5 for step in batch.steps]
+    bias, root = _each(batch.steps, lambda t: 1 - beta1**t), _each(batch.steps, lambda t: (1 - beta2**t) ** 0.5)
     found = torch._foreach_sqrt(batch.state["max_exp_avg_sq" if group["amsgrad"] else "exp_avg_sq"])
-    torch._foreach_add_(found, [group["eps"] * root for root in second])
-    found = torch._foreach_div(batch.state["exp_avg"], found)
-    factors = [root / bias for root, bias in zip(second, first, strict=True)]
+    alike = isinstance(root[0], float) and batch.steps.count(batch.steps[0]) == len(root)
+    same = root[0] if alike else None
+    torch._foreach_add_(found, [group["eps"] * one for one in root] if same is None else group["eps"] * same)
+    torch._foreach_reciprocal_(found)
+    torch._foreach_mul_(found, batch.state["exp_avg"])
+    factors = [a / b for a, b in zip(root, bias, strict=True)]
     decay, lr = group["weight_decay"], group["lr"]
     if not group.get("decoupled_weight_decay") or not decay:
         return list(found), factors
     # d = s + decay w_before, w_before = w_after + lr d
-    torch._foreach_mul_(found, factors)
+    torch._foreach_mul_(found, factors if same is None else factors[0])
     torch._foreach_add_(found, batch.weights, alpha=decay)
     return list(found), [1 / (1 - lr * decay)] * len(found)
+
+
+def _each(steps: Sequence[Any], of: Callable[[Any], Any]) -> list[Any]:
+    """Return a function of each number of steps, of equal ones once."""
+    if isinstance(steps[0], Tensor):
+        return [of(step) for step in steps]
+    known = {step: of(step) for step in set(steps)}
+    return [known[step] for step in steps]
 
 
 def _rmsprop(batch: Batch) -> tuple[list[Tensor], float]:
@@ -112,10 +122,10 @@ class _Whole:
 
     def parts(self) -> list[_Whole]:
         """Return it in chunks on a CPU, where all of it lies alike in memory."""
-        tensors = [self.weight, self.grad, *self.state.values()]
-        if self.weight.device.type != "cpu" or not all(tensor.is_contiguous() for tensor in tensors):
+        if self.weight.numel() <= _CHUNK or self.weight.device.type != "cpu":
             return [self]
-        if self.weight.numel() <= _CHUNK:
+        tensors = [self.weight, self.grad, *self.state.values()]
+        if not all(tensor.is_contiguous() for tensor in tensors):
             return [self]
         cut = [tensor.view(-1).split(_CHUNK) for tensor in tensors]
         return [
@@ -147,8 +157,8 @@ class UpdateNorm(Measure):
     def after_step(self, reading: Reading) -> Tensor:
         """Return the norms; 0 where there was no gradient, or the step was left out."""
         device = reading.weights[0].device
-        squares = torch.zeros(len(reading.weights), dtype=torch.float64 if device.type == "cpu" else torch.float32)
-        squares = squares.to(device)
+        wide = torch.float64 if device.type == "cpu" else torch.float32
+        squares = torch.zeros(len(reading.weights), dtype=wide, device=device)
         if type(reading.optimizer) in UPDATES:
             for group in reading.optimizer.param_groups:
                 _add_squares(squares, reading, group, UPDATES[type(reading.optimizer)], set(self._copied))
@@ -158,7 +168,7 @@ class UpdateNorm(Measure):
         if self._copied:
             rows = list(self._copied)
             moved = torch._foreach_sub([reading.weights[row] for row in rows], list(self._copied.values()))
-            found[torch.tensor(rows, device=device)] = norms(list(moved)).to(found.dtype)
+            found[onto(device, rows)] = norms(list(moved)).to(found.dtype)
             self._copied = {}
         return found
 
@@ -167,18 +177,21 @@ def _add_squares(squares: Tensor, reading: Reading, group: dict[str, Any], rule:
     state = reading.optimizer.state
     batch: list[_Whole] = []
     size = 0
+    on_cpu = squares.device.type == "cpu"
     for index, (parameter, grad) in enumerate(zip(reading.parameters, reading.grads, strict=True)):
         if reading.groups[index] is not group or grad is None or index in left_out or not grad.numel():
             continue
-        held = dict(state.get(parameter, {}))
-        step = held.pop("step", None)
-        if isinstance(step, Tensor) and step.device.type == "cpu":
-            step = float(step)
-        tensors = {name: local(value) for name, value in held.items() if isinstance(value, Tensor)}
+        tensors: dict[str, Tensor] = {}
+        step = None
+        for name, value in state.get(parameter, {}).items():
+            if name == "step":
+                step = float(value) if isinstance(value, Tensor) and value.device.type == "cpu" else value
+            elif isinstance(value, Tensor):
+                tensors[name] = local(value)
         for part in _Whole(index, reading.weights[index], grad, tensors, step).parts():
             batch.append(part)
             size += part.weight.numel()
-            if size >= _BATCH and squares.device.type == "cpu":
+            if size >= _BATCH and on_cpu:
                 _add_batch(squares, batch, group, rule)
                 batch, size = [], 0
     if batch:
@@ -192,18 +205,20 @@ def _add_batch(squares: Tensor, batch: list[_Whole], group: dict[str, Any], rule
     found = norms(directions).to(squares.dtype)
     if isinstance(factors, float):
         found = found * factors
+    elif isinstance(factors[0], float) and factors.count(factors[0]) == len(factors):
+        found = found * factors[0]
     elif isinstance(factors[0], Tensor):
         found = found * torch.stack(list(factors)).to(found)
     else:
-        found = found * torch.tensor(factors, dtype=found.dtype).to(found.device)
+        found = found * onto(found.device, factors, found.dtype)
     found = found * group["lr"]
-    squares.index_add_(0, torch.tensor([part.index for part in batch]).to(squares.device), found.square())
+    squares.index_add_(0, onto(squares.device, [part.index for part in batch]), found.square())
 
 
 def local(tensor: Tensor) -> Tensor:
     """Return a tensor without a gradient, of this process alone where it is sharded, a complex one as pairs."""
     plain: Tensor = tensor.detach()
-    if hasattr(plain, "to_local"):
+    if type(plain) is not Tensor and hasattr(plain, "to_local"):
         plain = plain.to_local()
     return torch.view_as_real(plain) if plain.is_complex() else plain
 
