@@ -1,6 +1,7 @@
 """Measures against a brute-force twin that clones parameters and gradients around every step."""
 
 import math
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -147,8 +148,87 @@ def test_a_clipped_gradient_reads_both_values() -> None:
             optimizer.step()
         assert read(tracker, "grad_norm") == pytest.approx([1.0, 2.0, 0.5, 0.5, 0.5, 2.0, 1.0], rel=1e-5)
         raw = read(tracker, "raw_grad_norm")
-        assert raw[:5] + raw[6:] == pytest.approx([9.0, 8.0, 0.5, 0.5, 0.5, 9.0], rel=1e-5)
-        assert math.isnan(raw[5])  # clipping began anew: from the next step on it is looked at before
+        assert raw == pytest.approx([9.0, 8.0, 0.5, 0.5, 0.5, 8.0, 9.0], rel=1e-5)
+
+
+def test_clipping_that_begins_late_is_seen_from_its_second_step() -> None:
+    model = scalar()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with gt.track(model, optimizer, budget=None) as tracker:
+        for step in range(64):
+            optimizer.zero_grad()
+            model(torch.tensor([[9.0]])).sum().backward()
+            if step >= 60 and step % 2 == 0:
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        assert read(tracker, "grad_norm")[59:] == pytest.approx([9, 1, 9, 1, 9], rel=1e-5)
+        raw = read(tracker, "raw_grad_norm")
+        assert math.isnan(raw[60])
+        assert raw[:60] + raw[61:] == pytest.approx([9.0] * 63)
+
+
+def test_the_loss_is_the_one_backward_was_called_on() -> None:
+    model = scalar(2.0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with gt.track(model, optimizer, budget=None) as tracker:
+
+        def step(act: Callable[[], object]) -> None:
+            optimizer.zero_grad()
+            act()
+            optimizer.step()
+
+        def once(x: float = 1.0) -> Tensor:
+            loss = model(torch.tensor([[x]])).sum()
+            loss.backward()
+            return loss
+
+        def beside() -> None:
+            once(3.0)
+            torch.autograd.grad(model(torch.tensor([[5.0]])).sum(), model.weight)  # a penalty, a probe
+
+        def checkpointed() -> None:
+            x = torch.ones(1, 1, requires_grad=True)
+            torch.utils.checkpoint.checkpoint(model, x, use_reentrant=True).sum().backward()
+
+        step(once)
+        step(lambda: once().detach().mul_(100))  # divided or summed up for a log
+        step(lambda: (once(), once(4.0)))  # accumulated
+        step(beside)
+        step(checkpointed)
+        thread = threading.Thread(target=step, args=(once,))
+        thread.start()
+        thread.join()
+        step(lambda: setattr(model.weight, "grad", torch.ones(1, 1)))  # by hand
+        losses = history(tracker).loss.tolist()
+        raw = read(tracker, "raw_grad_norm")
+    assert losses[:6] == [2.0, 2.0, 10.0, 6.0, 2.0, 2.0]
+    assert math.isnan(losses[6])
+    assert raw[:6] == [1.0, 1.0, 5.0, 3.0, 1.0, 1.0]
+
+
+def test_parameters_that_begin_to_learn_later_are_listened_to() -> None:
+    model = scalar(2.0)
+    model.weight.requires_grad_(False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with gt.track(model, optimizer, budget=None) as tracker:
+        optimizer.step()
+        model.weight.requires_grad_(True)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(1, 1)).sum().backward()
+            optimizer.step()
+        assert history(tracker).loss[2] == 2.0
+        assert read(tracker, "raw_grad_norm")[2] == 1.0
+
+
+def test_large_gradients_that_do_not_lie_in_a_row_are_summed_as_well() -> None:
+    model = nn.ParameterDict({"w": nn.Parameter(torch.zeros(3000, 3000))})
+    model["w"].grad = torch.randn(3000, 3000, generator=torch.Generator().manual_seed(0)).t()
+    wanted = float(model["w"].grad.double().norm())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with gt.track(model, optimizer) as tracker:
+        optimizer.step()
+        assert read(tracker, "grad_norm", "w")[0] == pytest.approx(wanted, rel=1e-6)
 
 
 def test_a_gradient_transformed_on_the_optimizer_reads_the_transformed_value() -> None:

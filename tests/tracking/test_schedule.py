@@ -74,3 +74,5 @@ def test_what_is_read_rarely_is_said() -> None:
     assert schedule.said() == (
         "read weights and updates every 4 steps and dear measures every 128 steps, to stay within 1.0% of the step time"
     )
+    schedule.share = 0.07
+    assert schedule.said().endswith("and reading still takes 7.0% of the step time, where 1.0% is allowed")

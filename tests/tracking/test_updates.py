@@ -179,6 +179,65 @@ def test_a_step_that_a_scaler_leaves_out_changes_nothing() -> None:
     assert history.loss[0] == pytest.approx(6.0)
 
 
+def test_what_changes_in_the_optimizer_is_followed() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = torch.optim.SGD([model.weight], lr=0.1, momentum=0.9)
+    with gt.track(model, optimizer, budget=None) as tracker:
+        wanted = []
+        for step in range(8):
+            optimizer.zero_grad()
+            model(torch.randn(4, 3)).square().mean().backward()
+            before = model.weight.detach().clone()
+            if step == 2:
+                optimizer.load_state_dict(optimizer.state_dict())  # new groups
+            if step == 6:
+                optimizer.param_groups[0]["momentum"] = 0.0
+            if step == 4:
+                optimizer.add_param_group({"params": [model.bias], "lr": 0.5})
+                with pytest.warns(UserWarning, match="given parameters after tracking began"):
+                    optimizer.step()
+            else:
+                optimizer.step()
+            wanted.append(float((model.weight.detach() - before).norm()))
+        tracker.flush()
+        history = read_history(tracker._store, "model")
+    assert history.measures["update_norm"][:, 0] == pytest.approx(wanted, rel=1e-5)
+    assert history.lr.shape == (8, 1)
+
+
+@pytest.mark.parametrize("lr", [1.0, 0.5])
+def test_a_decay_that_leaves_nothing_of_the_weights(lr: float) -> None:
+    model = nn.ParameterDict({"w": nn.Parameter(torch.tensor([3.0, 4.0]))})
+    for optimizer in (
+        torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1 / lr),
+        torch.optim.SGD(model.parameters(), lr=lr, weight_decay=1 / lr),
+        torch.optim.SGD(model.parameters(), lr=torch.tensor(lr), weight_decay=0.1),
+        torch.optim.AdamW(model.parameters(), lr=torch.tensor([lr]), weight_decay=0.1),
+    ):
+        with gt.track(model, optimizer) as tracker:
+            model["w"].grad = torch.tensor([1.0, -2.0])
+            before = model["w"].detach().clone()
+            optimizer.step()
+            tracker.flush()
+            found = read_history(tracker._store, "model").measures["update_norm"][0, 0]
+        assert found == pytest.approx(float((model["w"].detach() - before).norm()), rel=1e-5)
+
+
+def test_hooks_that_are_added_later_change_what_is_read() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    with gt.track(model, optimizer) as tracker, gt.track(model, optimizer) as second:
+        gt.Scale(0.5).on(optimizer)
+        for _ in range(3):
+            model.weight.grad = torch.ones(1, 1)
+            optimizer.step()
+        for held in (tracker, second):
+            held.flush()
+            found = read_history(held._store, "model").measures
+            assert found["grad_norm"][1:, 0].tolist() == [0.5, 0.5]  # at the first step the hook was still behind
+
+
 def test_a_step_that_ends_in_an_error_does_not_stop_the_reading() -> None:
     model = nn.Linear(2, 1, bias=False)
     optimizer = HalfAdam(model.parameters(), lr=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
@@ -87,7 +88,8 @@ class Player:
         self.watched = watched
         self._store = store
         self._parameters = list(watched.named.values())
-        self._groups = _groups(watched.optimizer, self._parameters)
+        self._rows = len(watched.optimizer.param_groups)  # of the learning rates
+        self._grouped: tuple[int, int] | None = None
         measures = [kind() for kind in MEASURES if kind.applies(watched.optimizer)]
         self._always = [measure for measure in measures if not measure.dear]
         self._dear = {measure.name: measure for measure in measures if measure.dear}
@@ -186,7 +188,7 @@ class Player:
     def note_settings(self, unheld: Sequence[str]) -> None:
         """Store what does not change from step to step; ``unheld`` are parameters that no player's optimizer holds."""
         if self._store is not None:
-            self._store.note(channel_of(self.name, "settings"), _settings(self.watched, self._groups, unheld))
+            self._store.note(channel_of(self.name, "settings"), _settings(self.watched, self._current_groups(), unheld))
 
     def _enter(self) -> None:
         """A step begins; that of a subclass may call the step that it overrides, which has hooks of its own."""
@@ -196,6 +198,9 @@ class Player:
 
     def _leave(self) -> None:
         self._depth -= 1
+        hooks = self.watched.optimizer._optimizer_step_pre_hooks
+        if self._gradients.id in hooks and next(reversed(hooks)) != self._gradients.id:
+            cast(OrderedDict[int, Any], hooks).move_to_end(self._gradients.id)  # to read what others changed
         if not self._depth and self._reading is not None:
             self._after(self._reading)
             self._reading = None
@@ -223,11 +228,23 @@ class Player:
                     measure.prepare(reading)
         self._reading = reading
 
+    def _current_groups(self) -> list[dict[str, Any]]:
+        """Return the group of each parameter: loading a state makes new ones, and some may be added."""
+        groups = self.watched.optimizer.param_groups
+        if self._grouped != (id(groups), len(groups)):
+            known = len(groups) if self._grouped is None else self._grouped[1]
+            self._grouped = (id(groups), len(groups))
+            self._groups = _groups(self.watched.optimizer, self._parameters)
+            if len(groups) > known:
+                warnings.warn(
+                    f"the optimizer of player {self.name!r} was given parameters after tracking began; they are not "
+                    "read: track it anew, under another name, to read them",
+                    stacklevel=2,
+                )
+        return self._groups
+
     def _read(self) -> Reading:
         optimizer = self.watched.optimizer
-        hooks = optimizer._optimizer_step_pre_hooks
-        if next(reversed(hooks)) != self._gradients.id:  # those added later change gradients: be read after them
-            cast(OrderedDict[int, Any], hooks).move_to_end(self._gradients.id)
         grads = [None if p.grad is None else local(dense(p.grad)) for p in self._parameters]
         scale = getattr(optimizer, "grad_scale", None)
         if scale is not None:  # a fused optimizer divides by it as it steps
@@ -235,7 +252,7 @@ class Player:
         weights = [local(parameter) for parameter in self._parameters]
         raw, self._loss = self._backward.at_step(weights[0].device)
         skipped = getattr(optimizer, "found_inf", None)
-        return Reading(self._parameters, weights, grads, optimizer, self._groups, self.step, raw, skipped)
+        return Reading(self._parameters, weights, grads, optimizer, self._current_groups(), self.step, raw, skipped)
 
     @torch.no_grad()
     def _after(self, reading: Reading) -> None:
@@ -280,14 +297,15 @@ class Player:
                 self._append(parts.name, parts.columns, step, np.asarray(finished).reshape(-1))
 
         if combined:
-            kind = torch.float64 if combined[0].tensor.device.type == "cpu" else torch.float32
-            self._ring.put(torch.cat([parts.tensor.reshape(-1).to(kind) for parts in combined]), store)
+            device = combined[0].tensor.device
+            kind = torch.float64 if device.type == "cpu" else torch.float32
+            self._ring.put(torch.cat([parts.tensor.reshape(-1).to(device, kind) for parts in combined]), store)
 
     def _send_rest(self) -> None:
         """Put the loss, the learning rates where they changed, and what passed through reversals on their way."""
         if self.catches_loss and self._loss is not None:
             self._put(LOSS, [LOSS], self.step, self._loss)
-        rates = [_number(group.get("lr")) for group in self.watched.optimizer.param_groups]
+        rates = [_number(group.get("lr")) for group in self.watched.optimizer.param_groups[: self._rows]]
         if not np.array_equal(rates, self._rates, equal_nan=True) or self.step == 0:
             self._rates = rates
             self._append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))

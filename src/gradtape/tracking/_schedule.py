@@ -35,6 +35,7 @@ class Schedule:
         self.share = math.nan
         self._budget = budget
         self._cost: dict[str, float] = {}
+        self._once: set[str] = set()
         self._step_time = 0.0
         self._steps = 0
 
@@ -55,6 +56,11 @@ class Schedule:
         """
         for name, cost in spent.items():
             known = self._cost.get(name, cost)
+            if name in self._once:  # the first reading is cold: the second counts
+                self._once.remove(name)
+                known = min(known, cost)
+            elif name not in self._cost:
+                self._once.add(name)
             self._cost[name] = known + 0.2 * (min(cost, 4 * known) - known)  # one reading may be interrupted
         known = self._step_time or seconds
         self._step_time = known + 0.1 * (min(seconds, 4 * known) - known)
@@ -67,7 +73,11 @@ class Schedule:
         wide = [f"{what} every {found} steps" for what, (found, least) in rare.items() if found > least]
         if not wide or self._budget is None:
             return ""
-        return f"read {' and '.join(wide)}, to stay within {self._budget:.1%} of the step time"
+        if self.share > 1.1 * self._budget:
+            why = f"and reading still takes {self.share:.1%} of the step time, where {self._budget:.1%} is allowed"
+        else:
+            why = f"to stay within {self._budget:.1%} of the step time"
+        return f"read {' and '.join(wide)}, {why}"
 
     def _fitting(self, budget: float) -> Intervals:
         left = (budget if self._step_time > SHORT else math.inf) * self._step_time - self._cost.get(BASE, 0.0)

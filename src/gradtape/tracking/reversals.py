@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradtape.tracking._guard import PassingHook
 from gradtape.tracking.history import INERT, SEPARATOR
 from gradtape.tracking.measures import onto
 from gradtape.transforms import Reverse, inert_layers
@@ -34,6 +35,16 @@ class Passed(NamedTuple):
 _ARRIVING = Passed._fields.index("arriving")
 
 
+class _Hook(PassingHook):
+    """The forward hook of a reversal."""
+
+    def __init__(self, watch: ReversalWatch, index: int) -> None:
+        self._watch, self._index = watch, index
+
+    def __call__(self, _reversal: nn.Module, _args: Any, output: Tensor) -> None:
+        self._watch.passes(self._index, output)
+
+
 class ReversalWatch:
     """Reads the reversals in a model and those named beside it, without a change to what they compute."""
 
@@ -48,7 +59,8 @@ class ReversalWatch:
         self.names = list(self._reversals)
         self._clear()
         self._handles = [
-            reversal.register_forward_hook(self._hook(index)) for index, reversal in enumerate(self._reversals.values())
+            reversal.register_forward_hook(_Hook(self, index))
+            for index, reversal in enumerate(self._reversals.values())
         ]
 
     def _clear(self) -> None:
@@ -56,20 +68,18 @@ class ReversalWatch:
         self._squares: list[list[Tensor]] = [[] for _ in self.names]
         self._unseen = False
 
-    def _hook(self, index: int) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(reversal: nn.Module, _args: Any, output: Tensor) -> None:
-            if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(output):
-                self._unseen = True
-                return
-            if not torch.is_grad_enabled():
-                return
-            before = self._read[index]
-            attached = output.requires_grad
-            self._read[index] = before._replace(calls=before.calls + 1, attached=before.attached + attached)
-            if attached:
-                output.register_hook(lambda grad: self._squares[index].append(grad.detach().float().square().sum()))
-
-        return hook
+    def passes(self, index: int, output: Tensor) -> None:
+        """Take note of what a reversal returns."""
+        if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(output):
+            self._unseen = True
+            return
+        if not torch.is_grad_enabled():
+            return
+        before = self._read[index]
+        attached = output.requires_grad
+        self._read[index] = before._replace(calls=before.calls + 1, attached=before.attached + attached)
+        if attached:
+            output.register_hook(lambda grad: self._squares[index].append(grad.detach().float().square().sum()))
 
     def row(self) -> Tensor:
         """Return what passed since the last call of this, for each reversal in turn, and begin anew."""

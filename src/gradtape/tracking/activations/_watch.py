@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from gradtape.tracking._guard import OPEN, Guard
+from gradtape.tracking._guard import OPEN, Guard, PassingHook
 from gradtape.tracking.activations._base import WEIGHTED, ActivationMeasure
 from gradtape.tracking.measures._reduce import home, wide
 
@@ -134,8 +133,8 @@ class ActivationWatch:
             found.clear()
 
 
-class _Hook:
-    """A forward hook that a copied or stored model does not take with it."""
+class _Hook(PassingHook):
+    """A forward hook."""
 
     def __init__(self, watch: ActivationWatch | None, path: str, module: nn.Module | None) -> None:
         self.watch, self.path, self.module = watch, path, module
@@ -148,10 +147,6 @@ class _Hook:
 
     def act(self, watch: ActivationWatch, module: nn.Module, output: Any) -> None:
         watch.read(self.path, module, output)
-
-    def __reduce__(self) -> Any:
-        """Leave in its place what does nothing, and is there without gradtape too."""
-        return getattr, (nullcontext(), "__exit__")
 
 
 class _Before(_Hook):

@@ -102,7 +102,7 @@ def norms(tensors: Sequence[Tensor | None]) -> Tensor:
     """Return the 2-norm of each tensor, NaN for None, shape (n,); float64 on a CPU, else float32.
 
     They are summed in 32 bits at least, so that a half-precision tensor does not round or overflow. On a CPU large ones
-    are summed piece by piece, which keeps them right to 1e-6, and those so small or so large that their squares have no
+    are summed piece by piece, which keeps them right to 1e-6 (2e-5 where all elements are equal), and those so small or so large that their squares have no
     32-bit number are summed in 64 bits.
     """
     present = [tensor for tensor in tensors if tensor is not None]
@@ -143,7 +143,7 @@ def _norms_in_pieces(tensors: Sequence[Tensor], wide: torch.dtype) -> Tensor:
             continue
         if tensor.dim() == 4 and not tensor.is_contiguous():
             tensor = tensor.permute(0, 2, 3, 1)  # as images with their channels last lie in memory
-        found = tensor.view(-1).split(_PIECE) if tensor.is_contiguous() else (tensor,)
+        found = tensor.reshape(-1).split(_PIECE)
         pieces += found
         owners += [index] * len(found)
     norms = torch.stack(torch._foreach_norm(pieces, 2, wide)).double()

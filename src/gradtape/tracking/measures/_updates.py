@@ -12,6 +12,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer, RMSprop
 
 from gradtape.tracking.measures._base import Measure, Reading, norms, onto
 
+_LEAST_DECAY = 0.5  # of the weights in one step: above it, what they were is not worked out from what is left
 _CHUNK = 1 << 17  # elements for which temporaries stay in a core's cache
 _BATCH = 1 << 19  # elements of one call on a CPU
 
@@ -34,20 +35,20 @@ class Batch(NamedTuple):
     group: dict[str, Any]
 
 
-Rule = Callable[[Batch], tuple[list[Tensor], Sequence[Any] | float]]
+Rule = Callable[[Batch], tuple[list[Tensor], Any]]
 """Directions and factors: the update of each is the learning rate times its factor times its direction."""
 
 
-def _sgd(batch: Batch) -> tuple[list[Tensor], float]:
+def _sgd(batch: Batch) -> tuple[list[Tensor], Any]:
     """u = lr d; d the gradient, the momentum, or for Nesterov g + mu b; w before = w after + lr d."""
     momentum, decay = batch.group["momentum"], batch.group["weight_decay"]
-    buffers = batch.state.get("momentum_buffer", [])
+    buffers = batch.state["momentum_buffer"] if momentum else []
     if momentum and not batch.group["nesterov"]:
         return buffers, 1.0
     sign = -1.0 if batch.group["maximize"] else 1.0
     if not momentum and not decay:
         return batch.grads, 1.0
-    lr = batch.group["lr"]
+    lr = _rate(batch.group)
     grads = batch.grads if sign == 1 else torch._foreach_neg(batch.grads)
     moved = torch._foreach_add(grads, buffers, alpha=momentum) if momentum else grads
     if not decay:
@@ -68,13 +69,16 @@ def _adam(batch: Batch) -> tuple[list[Tensor], Sequence[Any]]:
     torch._foreach_reciprocal_(found)
     torch._foreach_mul_(found, batch.state["exp_avg"])
     factors = [a / b for a, b in zip(root, bias, strict=True)]
-    decay, lr = group["weight_decay"], group["lr"]
+    decay, lr = group["weight_decay"], _rate(group)
     if not group.get("decoupled_weight_decay") or not decay:
         return list(found), factors
-    # d = s + decay w_before, w_before = w_after + lr d
-    torch._foreach_mul_(found, factors if same is None else factors[0])
-    torch._foreach_add_(found, batch.weights, alpha=decay)
-    return list(found), [1 / (1 - lr * decay)] * len(found)
+    # d = s + decay w_before, w_before = w_after + lr d: d = (s + decay w_after) / (1 - lr decay)
+    if same is None:
+        weights = torch._foreach_div(batch.weights, factors)
+        torch._foreach_add_(found, weights, alpha=decay)
+    else:
+        torch._foreach_add_(found, batch.weights, alpha=decay / factors[0])
+    return list(found), [factor / (1 - lr * decay) for factor in factors]
 
 
 def _each(steps: Sequence[Any], of: Callable[[Any], Any]) -> list[Any]:
@@ -151,7 +155,7 @@ class UpdateNorm(Measure):
         self._copied = {
             index: reading.weights[index].clone()
             for index, (parameter, group) in enumerate(zip(reading.parameters, reading.groups, strict=True))
-            if kind not in UPDATES or _decays_into_a_root(kind, group) or _rounds(parameter) or _sparse(parameter)
+            if kind not in UPDATES or _unsolvable(kind, group) or _rounds(parameter) or _sparse(parameter)
         }
 
     def after_step(self, reading: Reading) -> Tensor:
@@ -175,8 +179,8 @@ class UpdateNorm(Measure):
 
 def _add_squares(squares: Tensor, reading: Reading, group: dict[str, Any], rule: Rule, left_out: set[int]) -> None:
     state = reading.optimizer.state
-    batch: list[_Whole] = []
-    size = 0
+    batches: dict[tuple[str, ...], list[_Whole]] = {}  # by what is held of a parameter
+    sizes: dict[tuple[str, ...], int] = {}
     on_cpu = squares.device.type == "cpu"
     for index, (parameter, grad) in enumerate(zip(reading.parameters, reading.grads, strict=True)):
         if reading.groups[index] is not group or grad is None or index in left_out or not grad.numel():
@@ -188,22 +192,28 @@ def _add_squares(squares: Tensor, reading: Reading, group: dict[str, Any], rule:
                 step = float(value) if isinstance(value, Tensor) and value.device.type == "cpu" else value
             elif isinstance(value, Tensor):
                 tensors[name] = local(value)
+        kind = tuple(tensors)
         for part in _Whole(index, reading.weights[index], grad, tensors, step).parts():
-            batch.append(part)
-            size += part.weight.numel()
-            if size >= _BATCH and on_cpu:
-                _add_batch(squares, batch, group, rule)
-                batch, size = [], 0
-    if batch:
+            batches.setdefault(kind, []).append(part)
+            sizes[kind] = sizes.get(kind, 0) + part.weight.numel()
+            if sizes[kind] >= _BATCH and on_cpu:
+                _add_batch(squares, batches.pop(kind), group, rule)
+                sizes[kind] = 0
+    for batch in batches.values():
         _add_batch(squares, batch, group, rule)
 
 
 def _add_batch(squares: Tensor, batch: list[_Whole], group: dict[str, Any], rule: Rule) -> None:
     state = {name: [part.state[name] for part in batch] for name in batch[0].state}
     taken = Batch([p.weight for p in batch], [p.grad for p in batch], state, [p.step for p in batch], group)
-    directions, factors = rule(taken)
+    rows = onto(squares.device, [part.index for part in batch])
+    try:
+        directions, factors = rule(taken)
+    except KeyError:  # a state that the optimizer does not make, as after loading that of another
+        squares[rows] = torch.nan
+        return
     found = norms(directions).to(squares.dtype)
-    if isinstance(factors, float):
+    if not isinstance(factors, list):
         found = found * factors
     elif isinstance(factors[0], float) and factors.count(factors[0]) == len(factors):
         found = found * factors[0]
@@ -211,8 +221,15 @@ def _add_batch(squares: Tensor, batch: list[_Whole], group: dict[str, Any], rule
         found = found * torch.stack(list(factors)).to(found)
     else:
         found = found * onto(found.device, factors, found.dtype)
-    found = found * group["lr"]
-    squares.index_add_(0, onto(squares.device, [part.index for part in batch]), found.square())
+    squares.index_add_(0, rows, (found * _rate(group)).square())
+
+
+def _rate(group: dict[str, Any]) -> Any:
+    """Return the learning rate as a number, or on an accelerator as a tensor without dimensions."""
+    lr = group["lr"]
+    if not isinstance(lr, Tensor):
+        return lr
+    return float(lr) if lr.device.type == "cpu" else lr.detach().reshape(())
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -223,9 +240,15 @@ def local(tensor: Tensor) -> Tensor:
     return torch.view_as_real(plain) if plain.is_complex() else plain
 
 
-def _decays_into_a_root(kind: type[Optimizer], group: dict[str, Any]) -> bool:
-    """Whether the update depends on the weights before it in a way that cannot be solved for them."""
-    return kind in (RMSprop, Adagrad) and bool(group["weight_decay"]) and not group.get("momentum")
+def _unsolvable(kind: type[Optimizer], group: dict[str, Any]) -> bool:
+    """Whether weight decay makes the update depend on the weights before it in a way that cannot be solved for them."""
+    decay = group["weight_decay"]
+    if not isinstance(decay, Tensor) and not decay:
+        return False
+    if kind in (RMSprop, Adagrad):
+        return not group.get("momentum")
+    lr = _rate(group)  # what is left of the weights is 1 - lr decay, by which is divided
+    return isinstance(lr, Tensor) or isinstance(decay, Tensor) or lr * decay > _LEAST_DECAY
 
 
 def _rounds(parameter: Tensor) -> bool:

@@ -1,0 +1,1 @@
+"""How well the tracker's rules tell healthy trainings from broken ones."""
