@@ -102,8 +102,8 @@ def norms(tensors: Sequence[Tensor | None]) -> Tensor:
     """Return the 2-norm of each tensor, NaN for None, shape (n,); float64 on a CPU, else float32.
 
     They are summed in 32 bits at least, so that a half-precision tensor does not round or overflow. On a CPU large ones
-    are summed piece by piece, which keeps them right to 1e-6 (2e-5 where all elements are equal), and those so small or so large that their squares have no
-    32-bit number are summed in 64 bits.
+    are summed piece by piece, which keeps them right to 1e-6 (2e-5 where all elements are equal), and those so small or
+    so large that their squares have no 32-bit number are summed in 64 bits.
     """
     present = [tensor for tensor in tensors if tensor is not None]
     if not present:
