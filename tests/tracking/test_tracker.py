@@ -1,8 +1,10 @@
 """The tracker: players, logging, resuming, and that the training it watches is left as it was."""
 
 import math
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -206,3 +208,86 @@ def test_log_takes_one_number() -> None:
         pytest.raises(InputError, match="'loss' has shape"),
     ):
         tracker.log("loss", torch.ones(2))
+
+
+def test_what_cannot_be_used_is_said_in_one_sentence() -> None:
+    model = net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    for arguments, sentence in (
+        ((optimizer, model), "player 'model' is a SGD with a Sequential: give a torch.nn.Module, then"),
+        ((model, schedule), "with a ConstantLR"),
+        ((model, None), "with a NoneType"),
+        (({}, {}), "models are named nothing and optimizers nothing"),
+        (({1: model}, {1: optimizer}), "a player is called 1"),
+        (({"": model}, {"": optimizer}), "a player is called ''"),
+    ):
+        with pytest.raises(InputError, match=re.escape(sentence)):
+            gt.track(*arguments)
+    for budget in (0, -1, 2, math.nan, "a"):
+        with pytest.raises(InputError, match="budget is"):
+            gt.track(model, optimizer, budget=budget)
+    assert not optimizer._optimizer_step_pre_hooks
+    tracker = gt.track(model, optimizer)
+    for step in (1.5, "a", -1, 2**63):
+        with pytest.raises(InputError, match="step is"):
+            tracker.resume_at(step)
+    for name, value in (("x", None), ("x", 1j), ("x", torch.tensor(1j)), ("", 1.0), ("lr", 1.0), ("grad_norm", 1.0)):
+        with pytest.raises(InputError):
+            tracker.log(name, value)
+    with pytest.raises(InputError, match="log_losses got 1 loss"):
+        tracker.log_losses({"a": torch.ones(1, requires_grad=True)})
+    with pytest.raises(InputError, match="loss 'b' is no tensor of one element with a graph"):
+        tracker.log_losses({"a": torch.ones(1, requires_grad=True), "b": torch.ones(1)})
+    with pytest.raises(InputError, match="a player 'model' is tracked already"):
+        tracker.add("model", model, optimizer)
+
+
+def test_a_pause_leaves_no_hook_and_counts_no_step() -> None:
+    model, store = net(), SeriesStore(Path(":memory:"))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    tracker = gt.track(model, optimizer, store, budget=None)
+    train(model, optimizer, 3)
+    tracker.pause()
+    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
+    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in model.modules())
+    assert all(not p._backward_hooks for p in model.parameters())
+    train(model, optimizer, 2)
+    tracker.resume()
+    tracker.resume()
+    train(model, optimizer, 2)
+    tracker.close()
+    assert store.read("model/grad_norm").steps.tolist() == list(range(5))
+    assert not optimizer._optimizer_step_pre_hooks
+
+
+def test_players_of_two_trackers_in_one_store_are_no_rivals() -> None:
+    store = SeriesStore(Path(":memory:"))
+    for names in (("a", "b"), ("c",)):
+        models = {name: net() for name in names}
+        optimizers = {name: torch.optim.SGD(model.parameters(), lr=0.1) for name, model in models.items()}
+        with gt.track(models, optimizers, store):
+            for name in names:
+                train(models[name], optimizers[name], 2)
+    assert {name: read_history(store, name).settings.beside for name in "abc"} == {"a": ("b",), "b": ("a",), "c": ()}
+
+
+def test_named_losses_are_stored_with_the_cosine_of_their_gradients() -> None:
+    model = nn.Linear(2, 1, bias=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    with gt.track(model, optimizer, budget=None) as tracker:
+        for _ in range(32):
+            optimizer.zero_grad()
+            a = (model.weight * torch.tensor([[3.0, 0.0]])).sum()
+            b = (model.weight * torch.tensor([[-1.0, 1.0]])).sum()
+            tracker.log_losses({"a": a, "b": b})
+            assert model.weight.grad is None
+            (a + b).backward()
+            optimizer.step()
+        tracker.flush()
+        history = read_history(tracker._store, "model")
+    cosines = history.conflicts["a | b"][:, 0]
+    assert cosines[np.isfinite(cosines)] == pytest.approx([-(0.5**0.5)] * 2)
+    assert history.logged["loss/a"].tolist() == pytest.approx([a.item()] * 32)
+    assert history.loss[-1] == pytest.approx((a + b).item())

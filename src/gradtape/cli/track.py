@@ -24,7 +24,9 @@ def track(
     run: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Run folder to make.  [default: the next runs/track-NAME-001]")
     ] = None,
-    budget: Annotated[float, typer.Option(help="Share of the step time that reading may take.")] = 0.01,
+    budget: Annotated[
+        float, typer.Option(help="Share of the step time that reading may take; 0 reads at fixed steps.")
+    ] = 0.01,
     json: Annotated[
         bool, typer.Option("--json", help="Print the verdict as one line of JSON, the last on standard error.")
     ] = False,
@@ -37,10 +39,10 @@ def track(
     from gradtape.errors import InputError
     from gradtape.scripts import Program, Session
 
-    if not 0 < budget <= 1:
-        raise InputError(f"--budget is {budget:g}", remedy="give a share of the step time above 0 and up to 1")
+    if not 0 <= budget <= 1:
+        raise InputError(f"--budget is {budget:g}", remedy="give a share of the step time from 0 to 1")
     program = Program.of_module(script) if module else Program.of_file(script)
-    session = Session(program, arguments or [], run, budget)
+    session = Session(program, arguments or [], run, budget or None)
     atexit.register(_end, session, json)  # behind everything that the script leaves for the exit
     raise typer.Exit(session.run().code)
 

@@ -185,10 +185,17 @@ class Player:
         """The parameters that are read."""
         return self._parameters
 
-    def note_settings(self, unheld: Sequence[str]) -> None:
-        """Store what does not change from step to step; ``unheld`` are parameters that no player's optimizer holds."""
+    def note_settings(self, unheld: Sequence[str], beside: Sequence[str]) -> None:
+        """Store what does not change from step to step.
+
+        Args:
+            unheld: Parameters of the model that no player's optimizer holds.
+            beside: Names of the other players.
+        """
         if self._store is not None:
-            self._store.note(channel_of(self.name, "settings"), _settings(self.watched, self._current_groups(), unheld))
+            found = _settings(self.watched, self._current_groups())
+            note = {**found, "unheld": list(unheld), "beside": list(beside)}
+            self._store.note(channel_of(self.name, "settings"), note)
 
     def _enter(self) -> None:
         """A step begins; that of a subclass may call the step that it overrides, which has hooks of its own."""
@@ -371,7 +378,7 @@ def _known(setting: Any) -> float | None:
     return None if np.isnan(number) else number
 
 
-def _settings(watched: Watched, groups: Sequence[dict[str, Any]], unheld: Sequence[str]) -> dict[str, Any]:
+def _settings(watched: Watched, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
     parameters = list(watched.named.values())
     order = watched.optimizer.param_groups
 
@@ -386,7 +393,6 @@ def _settings(watched: Watched, groups: Sequence[dict[str, Any]], unheld: Sequen
         "momentum": each("momentum"),
         "dtypes": [str(parameter.dtype).removeprefix("torch.") for parameter in parameters],
         "shapes": [list(parameter.shape) for parameter in parameters],
-        "unheld": list(unheld),
         "frozen": [name for name, parameter in watched.named.items() if not parameter.requires_grad],
         "group_of": [next(i for i, group in enumerate(order) if group is mine) for mine in groups],
     }

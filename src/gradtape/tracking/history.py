@@ -46,6 +46,7 @@ class Settings(NamedTuple):
         shapes: Shape of each parameter.
         unheld: The model's parameters that require a gradient and that no tracked optimizer holds.
         frozen: Those that the optimizer holds and that require none.
+        beside: The other players of the same tracker; None where that is not known.
     """
 
     optimizer: str = ""
@@ -57,6 +58,7 @@ class Settings(NamedTuple):
     shapes: tuple[tuple[int, ...], ...] = ()
     unheld: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    beside: tuple[str, ...] | None = None
 
 
 class History(NamedTuple):

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,8 @@ class Tracker:
         held = {id(parameter) for player in players for parameter in player.parameters}
         for player in players:
             of_model = dict(player.watched.model.named_parameters())
-            player.note_settings([n for n in player.watched.unheld if id(of_model.get(n)) not in held])
+            unheld = [path for path in player.watched.unheld if id(of_model.get(path)) not in held]
+            player.note_settings(unheld, [other for other in self._known if other != player.name])
 
     @property
     def _players(self) -> dict[str, Player]:
@@ -123,7 +124,15 @@ class Tracker:
         """
         if isinstance(value, Tensor) and value.numel() != 1:
             raise InputError(f"{name!r} has shape {tuple(value.shape)}", remedy="log one number at a time")
-        if name in {measure.name for measure in MEASURES} | RESERVED - {"loss"} or not name:
+        if value.is_complex() if isinstance(value, Tensor) else not isinstance(value, SupportsFloat):
+            raise InputError(f"{name!r} is {value!r}", remedy="log a real number or a tensor of one element")
+        if self._ended is not None:
+            raise InputError(f"{name!r} was logged after the tracker was closed", remedy="log before tracker.close()")
+        if (
+            not isinstance(name, str)
+            or name in {measure.name for measure in MEASURES} | RESERVED - {"loss"}
+            or not name
+        ):
             raise InputError(f"{name!r} is the name of something that is measured", remedy="log it under another name")
         self._player(player).log(name, value if isinstance(value, Tensor) else torch.tensor(float(value)))
 
@@ -153,7 +162,13 @@ class Tracker:
         self._player(player).log_losses(losses)
 
     def resume_at(self, step: int) -> None:
-        """Count on from ``step``, as after loading a checkpoint; later steps stored before are replaced."""
+        """Count on from ``step``, as after loading a checkpoint; later steps stored before are replaced.
+
+        Raises:
+            InputError: ``step`` is no whole number from 0 on.
+        """
+        if not isinstance(step, int) or not 0 <= step < 2**62:
+            raise InputError(f"step is {step!r}", remedy="give the number of steps that were made, 0 or more")
         for player in self._players.values():
             player.step = step
 
@@ -208,8 +223,15 @@ def watched_pair(name: str, model: nn.Module, optimizer: Optimizer) -> Watched:
     """Return the optimizer's parameters by name; those that are not the model's are called by group and place.
 
     Raises:
-        InputError: None is the model's.
+        InputError: None is the model's, or these are no module, no optimizer, or no name.
     """
+    if not isinstance(name, str) or not name:
+        raise InputError(f"a player is called {name!r}", remedy="give players names, such as 'generator'")
+    if not isinstance(model, nn.Module) or not isinstance(optimizer, Optimizer):
+        raise InputError(
+            f"player {name!r} is a {type(model).__name__} with a {type(optimizer).__name__}",
+            remedy="give a torch.nn.Module, then a torch.optim.Optimizer",
+        )
     names: dict[int, str] = {}
     for path, parameter in model.named_parameters():
         names.setdefault(id(parameter), path)
@@ -278,12 +300,13 @@ def track(
     """
     named_models = models if isinstance(models, Mapping) else {"model": models}
     named_optimizers = optimizers if isinstance(optimizers, Mapping) else {"model": optimizers}
-    if named_models.keys() != named_optimizers.keys():
+    if named_models.keys() != named_optimizers.keys() or not named_models:
+        names = [", ".join(map(str, named)) or "nothing" for named in (named_models, named_optimizers)]
         raise InputError(
-            f"models are named {', '.join(named_models)} and optimizers {', '.join(named_optimizers)}",
+            f"models are named {names[0]} and optimizers {names[1]}",
             remedy="give both the same names",
         )
-    if budget is not None and not 0 < budget <= 1:
+    if budget is not None and not (isinstance(budget, int | float) and 0 < budget <= 1):
         raise InputError(f"budget is {budget}", remedy="give a share of the step time in (0, 1], such as 0.01, or None")
     for name, model in named_models.items():
         watched_pair(name, model, named_optimizers[name])  # before a folder is made

@@ -53,6 +53,11 @@ RULES: dict[str, Rule] = {  # causes before consequences: the order of findings 
 }
 
 
+def _together(history: History, other: History) -> bool:
+    beside = history.settings.beside
+    return beside is None or other.player in beside
+
+
 def judge(histories: Sequence[History]) -> list[Finding]:
     """Apply every rule to every history; findings come in the order in which they began, causes before consequences.
 
@@ -64,7 +69,7 @@ def judge(histories: Sequence[History]) -> list[Finding]:
     """
     known = [
         history._replace(
-            rivals=tuple(other for other in histories if other is not history),
+            rivals=tuple(other for other in histories if other is not history and _together(history, other)),
             measures=Remembering(history.measures),
         )
         for history in histories
