@@ -128,11 +128,8 @@ class Tracker:
             raise InputError(f"{name!r} is {value!r}", remedy="log a real number or a tensor of one element")
         if self._ended is not None:
             raise InputError(f"{name!r} was logged after the tracker was closed", remedy="log before tracker.close()")
-        if (
-            not isinstance(name, str)
-            or name in {measure.name for measure in MEASURES} | RESERVED - {"loss"}
-            or not name
-        ):
+        taken = {"", *(measure.name for measure in MEASURES), *RESERVED} - {"loss"}
+        if not isinstance(name, str) or name in taken:
             raise InputError(f"{name!r} is the name of something that is measured", remedy="log it under another name")
         self._player(player).log(name, value if isinstance(value, Tensor) else torch.tensor(float(value)))
 
