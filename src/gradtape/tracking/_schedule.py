@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 BASE, SIZES = "base", "sizes"  # what is read at every step, and the norms of weights and updates
 DEAR_INTERVAL = 16  # steps between two readings of a dear measure, to begin with
-SIZES_WIDEST, DEAR_WIDEST = 16, 512
+SIZES_WIDEST, DEAR_WIDEST = 16, 128
 SHORT = 0.01  # seconds: shorter steps are read in full, for their training is over in minutes
 _RECONSIDER = 32  # steps
 _SIZES_SHARE = 0.7  # of what the budget leaves, for weights and updates; the rest is for the dear ones
