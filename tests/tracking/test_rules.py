@@ -23,10 +23,20 @@ def test_vanishing_needs_the_share_and_the_window() -> None:
     assert vanishing(history(grad_norm=column(above, 0))) == []
     assert vanishing(history(grad_norm=column(below, 1))) == []  # a bias has no size to compare with
     step = np.arange(100)
-    finding = only(vanishing(history(grad_norm=column(np.where(step >= 80, below, 0.3), 2), first=7)))
-    assert (finding.since_step, finding.where) == (87, "1.weight")
+    finding = only(vanishing(history(grad_norm=column(np.where(step >= 80, below, 0.3), 0), first=7)))
+    assert (finding.since_step, finding.where) == (87, "0.weight")
     assert "9e-05 of the strongest layer's" in finding.evidence
-    assert vanishing(history(grad_norm=column(np.where(step >= 81, below, 0.3), 2))) == []
+    assert vanishing(history(grad_norm=column(np.where(step >= 81, below, 0.3), 0))) == []
+
+
+def test_a_layer_behind_which_others_learn_has_not_vanished() -> None:
+    """As queries and keys of an attention that looks everywhere alike."""
+    both = column(0.3 * 0.9e-4, 2)
+    assert vanishing(history(grad_norm=both)) == []
+    both[:, 0] = 0.3 * 0.9e-3  # the layer nearest the input does not learn either
+    assert only(vanishing(history(grad_norm=both))).where == "1.weight"
+    assert only(vanishing(history(grad_norm=column(0.3 * 0.9e-7, 2)))).where == "1.weight"
+    assert vanishing(history(grad_norm=column(0.3 * 1.1e-7, 2))) == []
 
 
 def test_a_layer_whose_gradient_has_grown_again_does_not_vanish() -> None:
@@ -42,7 +52,7 @@ def test_a_layer_that_vanished_before_everything_became_nan_did_vanish() -> None
 def test_vanishing_compares_gradients_with_their_weights() -> None:
     small = column(0.3e-5, 0)
     assert vanishing(history(grad_norm=small, weight_norm=column(2e-5, 0, rest=2.0))) == []
-    assert only(vanishing(history(weight_norm=column(1e5, 4, rest=2.0)))).where == "2.weight"
+    assert only(vanishing(history(weight_norm=column(1e5, 0, rest=2.0)))).where == "0.weight"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

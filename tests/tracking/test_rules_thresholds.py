@@ -34,7 +34,11 @@ def since(rule: str, given: History) -> tuple[str, int]:
 def test_no_gradient_needs_twenty_steps_and_others_that_have_one() -> None:
     assert since("no gradient", history(grad_norm=column(np.where(STEP < 80, 0.3, np.nan), 2))) == ("1.weight", 80)
     assert say("no gradient", history(grad_norm=column(np.where(STEP < 81, 0.3, np.nan), 2))) == []
-    assert say("no gradient", history(grad_norm=np.full((100, 6), np.nan))) == []
+    assert since("no gradient", history(grad_norm=np.full((100, 6), np.nan))) == ("all parameters", 0)
+    late = np.where(STEP < 80, 0.3, np.nan)[:, None] * np.ones(6)
+    assert since("no gradient", history(grad_norm=late)) == ("all parameters", 80)
+    short = np.where(STEP < 81, 0.3, np.nan)[:, None] * np.ones(6)
+    assert say("no gradient", history(grad_norm=short)) == []
     assert say("no gradient", history(grad_norm=column(np.where(STEP % 10, np.nan, 0.3), 2))) == []  # now and then
     spoilt = history(grad_norm=column(np.nan, 2), nonfinite_count=column(3.0, 2, rest=0.0))
     assert say("no gradient", spoilt) == []  # a NaN gradient is another thing
@@ -243,10 +247,14 @@ def test_a_layer_beside_the_others() -> None:
 
 def test_weights_that_shrink_step_by_step() -> None:
     def shrinking(rate: float) -> History:
-        return history(weight_norm=column(2 * rate ** np.maximum(STEP - 50, 0), 2, rest=2.0))
+        norms = column(2 * rate ** np.maximum(STEP - 50, 0), 2, rest=2.0)
+        return history(weight_norm=norms, settings=settings()._replace(weight_decay=decay))
 
+    decay = (0.1,) * 6
     assert since("update too large", shrinking(0.95)) == ("1.weight", 64)  # 0.95^14 < 0.5
     assert say("update too large", shrinking(0.97)) == []
+    decay = (0.0,) * 6  # what shrinks is not decay
+    assert say("update too large", shrinking(0.95)) == []
     assert say("update too large", history(weight_norm=column(np.where(STEP < 50, 2, 0.1), 2, rest=2.0))) == []
 
 

@@ -23,7 +23,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for index, column in enumerate(columns):
         numeric = any(row[index] for row in rows) and all(_number(row[index]) for row in rows if row[index])
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=not index)
     for row in rows:
         table.add_row(*row)
     console = Console(markup=False, highlight=False)

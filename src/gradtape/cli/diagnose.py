@@ -17,11 +17,14 @@ def diagnose(
     from gradtape.cli._show import print_json
     from gradtape.runs import Run
     from gradtape.tracking import judge, players, read_history
+    from gradtape.tracking.finding import in_words
+    from gradtape.tracking.history import course
 
     with closing(Run.open(run)) as opened:
         status = opened.status
         histories = [read_history(opened.series, player) for player in players(opened.series)]
         findings = judge(histories)
+        courses = [said for history in histories if (said := course(history))]
     if json:
         print_json([finding._asdict() for finding in findings])
         return
@@ -32,10 +35,14 @@ def diagnose(
         typer.echo("nothing was tracked in it")
         return
     if not findings:
-        typer.echo(f"nothing found in {what}")
+        typer.echo(f"nothing found wrong in {what}")
+        _print_all(courses)
         return
-    for finding in findings:
-        typer.echo(f"step {finding.since_step:,}  {finding.rule}: {finding.where} of {finding.player}")
-        typer.echo(f"    {finding.evidence}")
-        typer.echo(f"    {finding.remedy}")
+    _print_all(in_words(findings))
     typer.echo(f"\n{len(findings)} {'finding' if len(findings) == 1 else 'findings'} in {what}, the first cause first")
+    _print_all(courses)
+
+
+def _print_all(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)

@@ -320,6 +320,8 @@ class SeriesStore:
                     f"{self.path} cannot be used as the series of a run ({text})",
                     remedy="restore the file or start a new run",
                 ) from error
+            except (UnicodeDecodeError, json.JSONDecodeError) as error:
+                raise RunError(f"{self.path} is damaged", remedy="restore the file or start a new run") from error
 
 
 def _watch(store: ref[SeriesStore], closed: threading.Event) -> None:

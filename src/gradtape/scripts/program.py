@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib.machinery
 import importlib.util
 import io
@@ -97,7 +98,7 @@ class Program:
         given to ``sys.exit``.
         """
         module = ModuleType("__main__")
-        module.__dict__.update(self._about, __builtins__=__builtins__, __annotations__={})
+        module.__dict__.update(self._about, __builtins__=builtins, __annotations__={})
         sys.modules["__main__"] = module
         sys.argv = [self._first, *arguments]
         _first_on_path(self._folder)

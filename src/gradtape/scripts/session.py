@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -46,6 +47,7 @@ class Session:
         self._program = program
         self._arguments = list(arguments)
         self._budget = budget
+        self._lock = threading.Lock()
         self._process = os.getpid()
         self._run = self._begin(run) if rank() == 0 else None
         self._tracker: Tracker | None = None
@@ -110,7 +112,8 @@ class Session:
             return
         self._seen.add(optimizer)
         try:
-            self._take_in(optimizer)
+            with self._lock:  # threads may train side by side
+                self._take_in(optimizer)
         except Exception as error:
             self._give_up(error)
 

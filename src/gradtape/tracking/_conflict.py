@@ -8,6 +8,7 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
+from gradtape.tracking._backward import dense
 from gradtape.tracking.measures import local, norms, onto
 
 
@@ -26,7 +27,7 @@ def agreement(losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) 
     rows = [index for index, parameter in enumerate(parameters) if parameter.requires_grad]
     grads = {
         name: [
-            None if g is None else local(g)
+            None if g is None else local(dense(g))
             for g in torch.autograd.grad(loss, asked, retain_graph=True, allow_unused=True)
         ]
         for name, loss in losses.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections import OrderedDict
@@ -87,6 +88,7 @@ class Player:
         self.catches_loss = True
         self.watched = watched
         self._store = store
+        self._process = os.getpid()
         self._parameters = list(watched.named.values())
         self._rows = len(watched.optimizer.param_groups)  # of the learning rates
         self._grouped: tuple[int, int] | None = None
@@ -323,7 +325,7 @@ class Player:
         self._ring.put(numbers.detach().reshape(-1), lambda found: self._append(name, columns, step, found))
 
     def _append(self, name: str, columns: list[str], step: int, numbers: npt.NDArray[np.floating]) -> None:
-        if self._store is not None:
+        if self._store is not None and os.getpid() == self._process:  # a child by fork trains on its own
             with np.errstate(over="ignore"):  # the store keeps 32-bit numbers: what is larger is infinite
                 row = numbers.astype(np.float32)
             self._store.channel(channel_of(self.name, name), columns).append(step, row)
@@ -393,6 +395,7 @@ def _settings(watched: Watched, groups: Sequence[dict[str, Any]]) -> dict[str, A
         "momentum": each("momentum"),
         "dtypes": [str(parameter.dtype).removeprefix("torch.") for parameter in parameters],
         "shapes": [list(parameter.shape) for parameter in parameters],
+        "last_module": [path for path, module in watched.model.named_modules() if not any(module.children())][-1],
         "frozen": [name for name, parameter in watched.named.items() if not parameter.requires_grad],
         "group_of": [next(i for i, group in enumerate(order) if group is mine) for mine in groups],
     }

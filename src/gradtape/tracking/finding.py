@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -32,3 +33,12 @@ class Finding(NamedTuple):
         return (
             f"{self.rule} since step {self.since_step} in {self.player}, {self.where}: {self.evidence}; {self.remedy}"
         )
+
+
+def in_words(findings: Sequence[Finding]) -> list[str]:
+    """Return three lines for each finding: what, where and since when; the evidence; the remedy."""
+    lines = []
+    for number, finding in enumerate(findings, 1):
+        lines.append(f"{number}. {finding.rule} since step {finding.since_step:,}: {finding.where} of {finding.player}")
+        lines += [f"   {finding.evidence}", f"   {finding.remedy}"]
+    return lines

@@ -47,6 +47,7 @@ class Settings(NamedTuple):
         unheld: The model's parameters that require a gradient and that no tracked optimizer holds.
         frozen: Those that the optimizer holds and that require none.
         beside: The other players of the same tracker; None where that is not known.
+        last_module: Path of the model's last module without children.
     """
 
     optimizer: str = ""
@@ -59,6 +60,7 @@ class Settings(NamedTuple):
     unheld: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
     beside: tuple[str, ...] | None = None
+    last_module: str = ""
 
 
 class History(NamedTuple):
@@ -135,6 +137,16 @@ class Lazy(Mapping[str, _T]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def course(history: History) -> str:
+    """Return how the loss went, in words; empty where it is not known or, as in a game, says little."""
+    known = history.loss[np.isfinite(history.loss)]
+    if len(known) < 20 or history.settings.beside:
+        return ""
+    part = max(5, len(known) // 20)
+    first, last = float(np.median(known[:part])), float(np.median(known[-part:]))
+    return f"{history.player}: the loss went from {first:.4g} to {last:.4g} in {len(history.steps):,} steps"
 
 
 def channel_of(player: str, name: str) -> str:

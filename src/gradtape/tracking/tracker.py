@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self, SupportsFloat
+from typing import Any, Self, SupportsFloat, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,13 @@ from torch.optim import Optimizer
 from gradtape.errors import InputError
 from gradtape.runs import Run, SeriesStore
 from gradtape.tracking._player import Player, Progress, Watched
-from gradtape.tracking.finding import Finding
-from gradtape.tracking.history import RESERVED, read_history
+from gradtape.tracking.finding import Finding, in_words
+from gradtape.tracking.history import RESERVED, History, course, read_history
 from gradtape.tracking.measures import MEASURES
 from gradtape.tracking.rules import judge
 from gradtape.transforms import Reverse
+
+_T = TypeVar("_T")
 
 
 class Tracker:
@@ -87,11 +89,7 @@ class Tracker:
     @property
     def findings(self) -> list[Finding]:
         """What the rules say of everything tracked so far, in the order in which it began."""
-        if self._ended is None:
-            self.flush()
-            return [] if self._store is None else self._judged(self._store)
-        with closing(Run.open(self._ended.path)) as run:
-            return self._judged(run.series)
+        return self._asked(judge)
 
     @property
     def intervals(self) -> dict[str, dict[str, int]]:
@@ -99,10 +97,11 @@ class Tracker:
         return {name: player.intervals for name, player in self._players.items()}
 
     def verdict(self) -> str:
-        """Return what was found in words: a line for each finding, or that there is none, and what was read rarely."""
-        steps = ", ".join(f"{progress.step:,} of {name}" for name, progress in self._progress.items())
-        found = [f"{number}. {finding}" for number, finding in enumerate(self.findings, 1)]
-        lines = found or [f"nothing found wrong in {steps or 'no'} steps"]
+        """Return what was found in words, of each finding three lines; how the loss went, and what was read rarely."""
+        steps = " and ".join(f"{progress.step:,} steps of {name}" for name, progress in self._progress.items())
+        found, courses = self._asked(lambda histories: (judge(histories), [course(known) for known in histories]))
+        lines = in_words(found) or [f"nothing found wrong in {steps or 'no steps'}"]
+        lines += [said for said in courses if said]
         for name, progress in self._progress.items():
             rare = progress.schedule.said()
             if rare:
@@ -211,9 +210,19 @@ class Tracker:
             raise InputError(f"player {name!r} is not tracked", remedy=f"name one of {', '.join(self._known)}")
         return player
 
-    def _judged(self, store: SeriesStore) -> list[Finding]:
+    def _asked(self, ask: Callable[[list[History]], _T]) -> _T:
+        """Return what is answered about everything tracked so far."""
+        if self._store is None:
+            return ask([])
+        if self._ended is None:
+            self.flush()
+            return ask(self._histories(self._store))
+        with closing(Run.open(self._ended.path)) as run:
+            return ask(self._histories(run.series))
+
+    def _histories(self, store: SeriesStore) -> list[History]:
         known = set(store.names())
-        return judge([read_history(store, name) for name in self._known if f"{name}/grad_norm" in known])
+        return [read_history(store, name) for name in self._known if f"{name}/grad_norm" in known]
 
 
 def watched_pair(name: str, model: nn.Module, optimizer: Optimizer) -> Watched:
@@ -243,10 +252,15 @@ def watched_pair(name: str, model: nn.Module, optimizer: Optimizer) -> Watched:
             f"the optimizer of player {name!r} holds no parameter of its model",
             remedy="pass the pair that belongs together",
         )
+    taken: dict[str, nn.Parameter] = {}
     held.sort(key=lambda pair: order.get(id(pair[1]), len(order)))
     mine = {id(parameter) for _, parameter in held}
     unheld = [path for path, p in model.named_parameters() if id(p) not in mine and p.requires_grad]
-    return Watched(model, optimizer, dict(held), tuple(unheld))
+    for path, parameter in held:
+        while path in taken:
+            path += "'"
+        taken[path] = parameter
+    return Watched(model, optimizer, taken, tuple(unheld))
 
 
 def track(

@@ -171,7 +171,8 @@ class UpdateNorm(Measure):
             found = torch.where(reading.skipped.to(device) != 0, torch.zeros_like(found), found)
         if self._copied:
             rows = list(self._copied)
-            moved = torch._foreach_sub([reading.weights[row] for row in rows], list(self._copied.values()))
+            now = [_widened(reading.weights[row]) for row in rows]
+            moved = torch._foreach_sub(now, [_widened(before) for before in self._copied.values()])
             found[onto(device, rows)] = norms(list(moved)).to(found.dtype)
             self._copied = {}
         return found
@@ -238,6 +239,10 @@ def local(tensor: Tensor) -> Tensor:
     if type(plain) is not Tensor and hasattr(plain, "to_local"):
         plain = plain.to_local()
     return torch.view_as_real(plain) if plain.is_complex() else plain
+
+
+def _widened(weight: Tensor) -> Tensor:
+    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
 
 
 def _unsolvable(kind: type[Optimizer], group: dict[str, Any]) -> bool:

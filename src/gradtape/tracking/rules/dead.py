@@ -125,7 +125,7 @@ def saturated(history: History) -> list[Finding]:
         return []
     rows = readings(read.values)
     modules = [name for name in read.modules if name != "(output)"]
-    last = _last_module(history)
+    last = history.settings.last_module or _last_module(history)
     columns = [i for i, name in enumerate(read.modules) if name in modules and name != last]
     if not columns or len(rows) < READINGS:
         return []

@@ -74,7 +74,8 @@ def exploding(history: History) -> list[Finding]:
             history.parameters[_grown_most(norms, since)],
             int(history.steps[since]),
             f"gradient norm {whole[peak]:.2g} at step {history.steps[peak]}, {whole[peak] / start:,.0f}x the start",
-            f"clip the gradient norm at {start:.2g} or divide the learning rate by 10",
+            f"clip the gradient norm at {start:.2g} or divide the learning rate by 10; if it grows steadily, see that "
+            "optimizer.zero_grad() is called at each step",
         )
     ]
 
@@ -157,7 +158,7 @@ def _from_the_start(history: History, norms: Matrix, start: float) -> list[Findi
             history.player,
             history.parameters[columns[worst]],
             int(history.steps[0]),
-            f"the loss is {sensitivity[worst]:.1f} times as sensitive to these weights as a sound layer's, at most 0.3",
+            f"the loss is {sensitivity[worst]:.1f} as sensitive to these weights, where at most 0.3 is sound",
             f"initialise them {max(2.0, sensitivity[worst]):,.0f} times smaller (orthogonal for recurrent weights), "
             "or clip "
             f"the gradient norm at {start / sensitivity[worst]:.2g}",

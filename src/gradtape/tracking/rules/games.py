@@ -52,7 +52,8 @@ def player_too_strong(history: History) -> list[Finding]:
     for rival in history.rivals:
         other = gradient_norm(rival)
         _, mine, theirs = np.intersect1d(history.steps, rival.steps, return_indices=True)
-        if len(mine) < FIRST + WINDOW:
+        played = [np.count_nonzero(norms > 0) >= FIRST + WINDOW for norms in (own, other)]
+        if len(mine) < FIRST + WINDOW or not all(played):  # one that never had a gradient has not lost
             continue
         ours, its = _recent(own[mine] / _start(own[mine])), _recent(other[theirs] / _start(other[theirs]))
         speed, its_speed = _recent(pace(history)[mine]), _recent(pace(rival)[theirs])

@@ -7,19 +7,33 @@ import numpy as np
 from gradtape.errors import listed
 from gradtape.tracking.finding import Finding
 from gradtape.tracking.history import History
-from gradtape.tracking.rules._series import carried, lasting, measure
+from gradtape.tracking.rules._series import Flags, carried, lasting, measure
 
 MOVING_RATIO = 1e-6  # of its weights: others that move by less have arrived, and so has what stands still
 
 
 def no_gradient(history: History) -> list[Finding]:
-    """Find parameters that require a gradient and get none, while others do.
+    """Find parameters that require a gradient and get none, while others do, or none at all does.
 
     ``grad_norm`` is NaN although no element is non-finite, in each of the last ``WINDOW`` steps: ``.grad`` is None,
     which is neither a zero nor a NaN gradient. A parameter with ``requires_grad=False`` is frozen on purpose.
     """
     norms, counts = measure(history, "grad_norm"), measure(history, "nonfinite_count")
     missing = np.isnan(norms) & ~(counts > 0)
+    none: Flags = np.asarray((np.isnan(norms) & (counts == 0)).all(axis=1))
+    alone = lasting(none[:, None], np.ones((len(none), 1), dtype=bool)) if norms.size else []
+    if alone and len(history.settings.frozen) < len(history.parameters):
+        return [
+            Finding(
+                "no gradient",
+                history.player,
+                "all parameters",
+                int(history.steps[alone[0].first]),
+                f"the optimizer stepped {len(alone[0].rows)} times without any gradient",
+                "look for detach(), .data, no_grad() or .item() between this model and its loss; call backward on a "
+                "loss that depends on it, and zero_grad() not between backward and step",
+            )
+        ]
     others = np.asarray(~missing.all(axis=1))
     missing &= others[:, None]
     known = np.broadcast_to(others[:, None], missing.shape)

@@ -34,6 +34,9 @@ IDLE_RATIO = 1e-5  # of its weights per step: 1,000 steps then move them by 1 % 
 IDLE_STEPS = 100  # before which nothing is said: warm-up
 IDLE_GAIN = 0.05  # of the loss: one that falls by more than that is under way
 
+RECOVERED = 0.5  # of the loss before: it went well all the same
+WORTH = 0.05  # of the loss at the start: a smaller gain is none to lose
+
 
 def learning_rate_too_high(history: History) -> list[Finding]:
     """Find steps so large that the loss does not fall, or rises again.
@@ -82,7 +85,8 @@ def _violent(history: History, ratio: Matrix) -> Reason | None:
         before, after = loss[rows < begin][-WINDOW:], loss[rows >= begin + START][:WINDOW]
         usual = float(np.median(before)) if len(before) >= WINDOW else float(loss[:3].min())
         over = len(history.steps) >= begin + START + WINDOW  # a loss that has left the floats counts up to there
-        if over and len(after) >= START and np.median(after) >= usual:
+        recovered = len(loss) >= WINDOW and np.median(loss[-WINDOW:]) < RECOVERED * usual
+        if over and len(after) >= START and np.median(after) >= usual and not recovered:
             return begin, f"{evidence}, and the loss goes from {usual:.3g} to {np.median(after):.3g}", factor
     return None
 
@@ -96,7 +100,11 @@ def _lost_ground(history: History, ratio: Matrix) -> Reason | None:
     best = np.minimum.accumulate(level)
     noise = STANDARD_ERRORS * spread(loss[: 10 * WINDOW]) / np.sqrt(WINDOW)
     gained = start - best
-    back = (gained > noise) & (level - best > LOST_GROUND * gained) & (level - best > noise)
+    back = (
+        (gained > np.maximum(noise, WORTH * abs(start)))
+        & (level - best > LOST_GROUND * gained)
+        & (level - best > noise)
+    )
     since = sustained(back)
     if since is None:
         return None

@@ -63,6 +63,14 @@ def stalled(history: History) -> list[Finding]:
     if start is None or arrived(history, int(rows[start]), window):
         return []
     since = int(rows[start])
+    norms = measure(history, "grad_norm")[since : since + window]
+    if np.isnan(norms).all():  # there is no gradient at all, which is said elsewhere
+        return []
+    remedy = "raise the learning rate until updates are about 1e-3 of the weights"
+    if not np.nanmax(norms) > 0:
+        remedy = (
+            "gradients are exactly 0, which no learning rate mends: look for units that are dead or saturated since"
+        )
     largest = float(least[start : start + window].max())
     return [
         Finding(
@@ -71,7 +79,7 @@ def stalled(history: History) -> list[Finding]:
             "all parameters",
             int(history.steps[since]),
             f"the largest update is {largest:.0e} of its weights over {window} steps, less than 32-bit floats resolve",
-            "raise the learning rate until updates are about 1e-3 of the weights; check that gradients are not zero",
+            remedy,
         )
     ]
 
@@ -93,7 +101,8 @@ def _shrinking(history: History) -> list[Finding]:
         return []
     halved = (size[WINDOW:] < HALVED * size[:-WINDOW]) & (size[:-WINDOW] > 0)
     halved &= ~jumped(size < HALVED * previous(size), WINDOW)  # at once: somebody else has done it
-    if not halved.any():
+    decay = history.settings.weight_decay
+    if not halved.any() or (decay and not any(share > 0 for share in decay)):
         return []
     which = np.flatnonzero(halved.any(axis=0))
     row = int(np.argmax(halved.any(axis=1))) + WINDOW
