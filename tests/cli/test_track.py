@@ -140,7 +140,7 @@ BAD = [
     (["-m", "json.no_such"], "there is no module json.no_such: check the name"),
     (["-m", "json"], "there is no module json.__main__: json is a package: name a module in it"),
     (["-m", "_thread"], "module _thread is not written in Python"),
-    (["--budget", "0", "train.py"], "--budget is 0: give a share of the step time above 0 and up to 1"),
+    (["--budget", "2", "train.py"], "--budget is 2: give a share of the step time from 0 to 1"),
     (["--run", "full", "train.py"], "full exists and is not empty: choose another folder"),
     ([], "Missing argument 'SCRIPT'"),
 ]
@@ -163,6 +163,7 @@ def test_bad_input_is_one_sentence_before_anything_runs(
 
 
 def stalled(folder: Path) -> gt.tracking.Tracker:
+    torch.manual_seed(0)
     model = torch.nn.Linear(3, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-12)
     tracker = gt.track(model, optimizer, run=folder)
@@ -187,11 +188,13 @@ def test_diagnose_a_run_under_way_and_afterwards(tmp_path: Path) -> None:
     (finding,) = tracker.findings
     under_way = gradtape("diagnose", tmp_path / "r")
     assert under_way.code == 0
-    first, _, *told, _, count = under_way.out.splitlines()
+    first, _, *told, _, course, count = under_way.out.splitlines()
     assert first == f"{tmp_path / 'r'} is running"
     assert [line.strip() for line in told] == [
-        f"step 0  stalled: {finding.where} of model", finding.evidence, finding.remedy,
+        f"1. stalled since step 0: {finding.where} of model", finding.evidence, finding.remedy,
     ]  # fmt: skip
+    assert course.startswith("model: the loss went from ")
+    assert course.endswith(" in 30 steps")
     assert count == "1 finding in 30 steps of 1 player, the first cause first"
     tracker.close()
     assert gradtape("diagnose", tmp_path / "r").out == under_way.out.replace("is running", "is finished")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+_FEW = 4  # players whose loss is told: an experiment has dozens
+
 
 def diagnose(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder: finished, under way, or left by a crash.")],
@@ -35,12 +37,10 @@ def diagnose(
         typer.echo("nothing was tracked in it")
         return
     if not findings:
-        typer.echo(f"nothing found wrong in {what}")
-        _print_all(courses)
+        _print_all([*courses[:_FEW], f"nothing found wrong in {what}"])
         return
-    _print_all(in_words(findings))
-    typer.echo(f"\n{len(findings)} {'finding' if len(findings) == 1 else 'findings'} in {what}, the first cause first")
-    _print_all(courses)
+    _print_all([*in_words(findings), "", *courses[:_FEW]])
+    typer.echo(f"{len(findings)} {'finding' if len(findings) == 1 else 'findings'} in {what}, the first cause first")
 
 
 def _print_all(lines: list[str]) -> None:

@@ -16,7 +16,7 @@ def runs(
     from gradtape.cli._show import print_json, print_table
     from gradtape.runs import list_runs
 
-    found = sorted(list_runs(folder), key=lambda run: run.started)
+    found = sorted(list_runs(folder), key=lambda run: (not run.started, run.started))
     if json:
         print_json([{**run._asdict(), "path": str(run.path)} for run in found])
         return

@@ -70,6 +70,14 @@ class BackwardWatch:
         self._seen, self._raw, self._losses = False, None, []
         return seen
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it has learnt of the training."""
+        return {"steps": self._steps, "changing": self._changing}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+        self._steps, self._changing = state["steps"], state["changing"]
+
     def remove(self) -> None:
         """Stop listening."""
         self._handle.remove()

@@ -187,6 +187,24 @@ class Player:
         """The parameters that are read."""
         return self._parameters
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next readings depend on."""
+        kept = {name: measure.state_dict() for name, measure in self._dear.items()}
+        return {"step": self.step, "begun": self._begun, "measures": kept, "backward": self._backward.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there; later steps stored before are replaced."""
+        self._begun = state["begun"]
+        for name, kept in state["measures"].items():
+            self._dear[name].load_state_dict(kept)
+        self._backward.load_state_dict(state["backward"])
+        self.begin_at(state["step"])
+
+    def begin_at(self, step: int) -> None:
+        """Count on from ``step``."""
+        self.step = step
+        self._arm()
+
     def note_settings(self, unheld: Sequence[str], beside: Sequence[str]) -> None:
         """Store what does not change from step to step.
 

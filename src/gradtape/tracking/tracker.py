@@ -166,7 +166,16 @@ class Tracker:
         if not isinstance(step, int) or not 0 <= step < 2**62:
             raise InputError(f"step is {step!r}", remedy="give the number of steps that were made, 0 or more")
         for player in self._players.values():
-            player.step = step
+            player.begin_at(step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the next readings depend on, for a checkpoint of an open tracker."""
+        return {name: player.state_dict() for name, player in self._players.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint: with ``budget=None``, what is read is what would have been read without it."""
+        for name, player in self._players.items():
+            player.load_state_dict(state[name])
 
     def pause(self) -> None:
         """Stop reading until ``resume``; meanwhile models and optimizers are as if they were never watched."""

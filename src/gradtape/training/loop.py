@@ -63,7 +63,7 @@ class Loop:
         steps: Number of steps.
         state: Name -> whatever changes from step to step: models, optimizers, schedules, random states.
         checkpoint: Where to save; None saves nothing.
-        tracker: Told where a resumed loop goes on.
+        tracker: Its state is saved too, and what it has read is stored before.
         progress: Told of every step.
         work: What a step counts in the progress.
     """
@@ -81,7 +81,7 @@ class Loop:
     ) -> None:
         self._step = step
         self._steps = steps
-        self._state = dict(state)
+        self._state = dict(state) if tracker is None else {**state, "tracker": tracker}
         self._checkpoint = checkpoint
         self._tracker = tracker
         self._progress: Progress = progress or Silent()
@@ -91,8 +91,6 @@ class Loop:
         """Run the steps that are left."""
         start = self._load()
         self._progress.advance(start * self._work)
-        if self._tracker is not None:
-            self._tracker.resume_at(start)
         for number in range(start, self._steps):
             self._step(number)
             self._progress.advance(self._work)

@@ -90,6 +90,13 @@ class Measure(ABC):
     def after_step(self, reading: Reading) -> Tensor:
         """Return the parts, shape (parameters, parts) or (parameters,)."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return what it has kept of earlier steps, for a checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - optional
+        """Go on from what was kept."""
+
     def close(self) -> None:  # noqa: B027 - optional
         """Let go of what is kept from step to step."""
 

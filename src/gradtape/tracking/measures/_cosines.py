@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -41,6 +43,14 @@ class PairMeasure(GradientMeasure):
         """Drop the copies."""
         super().close()
         self._kept = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the gradients that are kept for the next step."""
+        return {"kept": self._kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up stored gradients."""
+        self._kept = state["kept"]
 
 
 class PreviousCosine(PairMeasure):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -50,6 +52,14 @@ class Distance(Measure):
         if self._start[index].device != device:
             self._start[index] = self._start[index].to(device)
         return self._start[index]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the copy."""
+        return {} if self._start is None else {"start": self._start}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Measure from the stored copy."""
+        self._start = state.get("start")
 
     def finish(self, parts: Numbers) -> Numbers:
         """Take the root."""

@@ -28,6 +28,7 @@ GAME_GROWTH = 10.0  # times as much in a game: a generator's gradient begins nea
 SENSITIVITY = (
     2.0  # |g| |w| / (loss sqrt(elements)) at the start: at most 0.3 in sound layers, 4 in an RNN that explodes
 )
+DEEP = 3  # layers, or weights of a cell and its head
 HEAVIER = 30.0  # times the weights of the first steps: in 600 steps of sound trainings 10
 DOUBLED = 2.0  # times those of BEHIND steps ago: they still grow
 MATTERS = 0.1  # of the largest norm
@@ -144,6 +145,8 @@ def _from_the_start(history: History, norms: Matrix, start: float) -> list[Findi
     if elements is None or not len(rows) or rows[0] >= START or not loss[0] > 0:
         return []
     columns = layers(history)
+    if len(columns) < DEEP:  # without depth nothing multiplies, and a loss that is small by chance looks sensitive
+        return []
     both = norms[: 2 * START, columns] * measure(history, "weight_norm")[: 2 * START, columns]
     if not np.isfinite(both).any():
         return []
