@@ -43,7 +43,8 @@ if "RANK" in os.environ:
     dist.init_process_group("gloo")
     train("ddp", dist.get_rank(), dist.get_world_size())
     train("sharded", dist.get_rank(), dist.get_world_size())
-    print(f"rank {dist.get_rank()} of {dist.get_world_size()}", *sys.argv[1:])
+    line = " ".join([f"rank {dist.get_rank()} of {dist.get_world_size()}", *sys.argv[1:]])
+    sys.stdout.write(line + "\n")  # in one piece: processes share the pipe
     dist.destroy_process_group()
 else:
     train("alone", 0, 1)
