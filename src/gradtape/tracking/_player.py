@@ -8,7 +8,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from gradtape.tracking._conflict import agreement
 from gradtape.tracking._guard import Guard
 from gradtape.tracking._ring import Ring
 from gradtape.tracking._schedule import BASE, SIZES, Schedule
+from gradtape.tracking._watched import Watched, groups_of, number, settings_of
 from gradtape.tracking.activations import ACTIVATIONS as MEASURES_OF_OUTPUTS
 from gradtape.tracking.activations import ActivationWatch
 from gradtape.tracking.history import ACTIVATIONS, CONFLICTS, LOSS, RATES, REVERSALS, SEPARATOR, channel_of
@@ -32,22 +33,6 @@ from gradtape.tracking.reversals import ReversalWatch
 from gradtape.transforms import Reverse, on_gradients
 
 SIZE_MEASURES = ("weight_norm", "update_norm")
-
-
-class Watched(NamedTuple):
-    """What a player is.
-
-    Attributes:
-        model: Its model.
-        optimizer: Its optimizer.
-        named: The parameters that the optimizer holds, by name, from input to output.
-        unheld: Names of parameters of the model that require a gradient and that the optimizer does not hold.
-    """
-
-    model: nn.Module
-    optimizer: Optimizer
-    named: Mapping[str, nn.Parameter]
-    unheld: tuple[str, ...]
 
 
 class Progress:
@@ -96,6 +81,8 @@ class Player:
         self._always = [measure for measure in measures if not measure.dear]
         self._dear = {measure.name: measure for measure in measures if measure.dear}
         self._columns = {measure.name: _columns(list(watched.named), measure.fields) for measure in measures}
+        if store is not None:  # players are listed in the order in which they were named
+            store.channel(channel_of(name, "grad_norm"), self._columns["grad_norm"])
         self._activations = [kind() for kind in MEASURES_OF_OUTPUTS] if activations else []
         self._named_reversals = reversals
         dear = [*self._dear, *([ACTIVATIONS] if self._activations else [])]
@@ -213,7 +200,7 @@ class Player:
             beside: Names of the other players.
         """
         if self._store is not None:
-            found = _settings(self.watched, self._current_groups())
+            found = settings_of(self.watched, self._current_groups())
             note = {**found, "unheld": list(unheld), "beside": list(beside)}
             self._store.note(channel_of(self.name, "settings"), note)
 
@@ -261,7 +248,7 @@ class Player:
         if self._grouped != (id(groups), len(groups)):
             known = len(groups) if self._grouped is None else self._grouped[1]
             self._grouped = (id(groups), len(groups))
-            self._groups = _groups(self.watched.optimizer, self._parameters)
+            self._groups = groups_of(self.watched.optimizer, self._parameters)
             if len(groups) > known:
                 warnings.warn(
                     f"the optimizer of player {self.name!r} was given parameters after tracking began; they are not "
@@ -332,7 +319,7 @@ class Player:
         """Put the loss, the learning rates where they changed, and what passed through reversals on their way."""
         if self.catches_loss and self._loss is not None:
             self._put(LOSS, [LOSS], self.step, self._loss)
-        rates = [_number(group.get("lr")) for group in self.watched.optimizer.param_groups[: self._rows]]
+        rates = [number(group.get("lr")) for group in self.watched.optimizer.param_groups[: self._rows]]
         if not np.array_equal(rates, self._rates, equal_nan=True) or self.step == 0:
             self._rates = rates
             self._append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
@@ -378,42 +365,3 @@ def _cost_of(measure: Measure) -> str:
 
 def _columns(names: Sequence[str], fields: Sequence[str]) -> list[str]:
     return [f"{name}{SEPARATOR}{field}" for name in names for field in fields] if fields else list(names)
-
-
-def _groups(optimizer: Optimizer, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    found = {id(parameter): group for group in optimizer.param_groups for parameter in group["params"]}
-    return [found[id(parameter)] for parameter in parameters]
-
-
-def _number(setting: Any) -> float:
-    """Return an optimizer's setting; NaN where it has none, or, as Adafactor, two at once."""
-    try:
-        return float(setting)
-    except (TypeError, ValueError):
-        return np.nan
-
-
-def _known(setting: Any) -> float | None:
-    number = _number(setting)
-    return None if np.isnan(number) else number
-
-
-def _settings(watched: Watched, groups: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    parameters = list(watched.named.values())
-    order = watched.optimizer.param_groups
-
-    def each(name: str) -> list[float | None]:
-        return [_known(group.get(name)) for group in groups]
-
-    return {
-        "optimizer": type(watched.optimizer).__name__,
-        "eps": each("eps"),
-        "betas": [[_known(beta) for beta in (*group.get("betas", ()), None, None)[:2]] for group in groups],
-        "weight_decay": each("weight_decay"),
-        "momentum": each("momentum"),
-        "dtypes": [str(parameter.dtype).removeprefix("torch.") for parameter in parameters],
-        "shapes": [list(parameter.shape) for parameter in parameters],
-        "last_module": [path for path, module in watched.model.named_modules() if not any(module.children())][-1],
-        "frozen": [name for name, parameter in watched.named.items() if not parameter.requires_grad],
-        "group_of": [next(i for i, group in enumerate(order) if group is mine) for mine in groups],
-    }

@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 
 from gradtape.errors import InputError
 from gradtape.runs import Run, SeriesStore
-from gradtape.tracking._player import Player, Progress, Watched
+from gradtape.tracking._player import Player, Progress
+from gradtape.tracking._watched import watched_pair
 from gradtape.tracking.finding import Finding, in_words
 from gradtape.tracking.history import RESERVED, History, course, read_history
 from gradtape.tracking.measures import MEASURES
@@ -232,44 +233,6 @@ class Tracker:
     def _histories(self, store: SeriesStore) -> list[History]:
         known = set(store.names())
         return [read_history(store, name) for name in self._known if f"{name}/grad_norm" in known]
-
-
-def watched_pair(name: str, model: nn.Module, optimizer: Optimizer) -> Watched:
-    """Return the optimizer's parameters by name; those that are not the model's are called by group and place.
-
-    Raises:
-        InputError: None is the model's, or these are no module, no optimizer, or no name.
-    """
-    if not isinstance(name, str) or not name:
-        raise InputError(f"a player is called {name!r}", remedy="give players names, such as 'generator'")
-    if not isinstance(model, nn.Module) or not isinstance(optimizer, Optimizer):
-        raise InputError(
-            f"player {name!r} is a {type(model).__name__} with a {type(optimizer).__name__}",
-            remedy="give a torch.nn.Module, then a torch.optim.Optimizer",
-        )
-    names: dict[int, str] = {}
-    for path, parameter in model.named_parameters():
-        names.setdefault(id(parameter), path)
-    order = {key: place for place, key in enumerate(names)}
-    held = [
-        (names.get(id(parameter), f"group{number}.param{place}"), parameter)
-        for number, group in enumerate(optimizer.param_groups)
-        for place, parameter in enumerate(group["params"])
-    ]
-    if not any(id(parameter) in names for _, parameter in held):
-        raise InputError(
-            f"the optimizer of player {name!r} holds no parameter of its model",
-            remedy="pass the pair that belongs together",
-        )
-    taken: dict[str, nn.Parameter] = {}
-    held.sort(key=lambda pair: order.get(id(pair[1]), len(order)))
-    mine = {id(parameter) for _, parameter in held}
-    unheld = [path for path, p in model.named_parameters() if id(p) not in mine and p.requires_grad]
-    for path, parameter in held:
-        while path in taken:
-            path += "'"
-        taken[path] = parameter
-    return Watched(model, optimizer, taken, tuple(unheld))
 
 
 def track(
