@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from gradtape.errors import InputError
 from gradtape.runs import Run
 from gradtape.tracking import players, read_history
+from gradtape.tracking.adapters._shared import Adapter
 from tests.tracking.test_script import SCRIPTS, same_weights, untracked
 
 
@@ -113,3 +115,23 @@ def test_a_missing_framework_is_named_with_its_remedy(name: str, monkeypatch: py
     monkeypatch.setattr(sys, "meta_path", [_Missing(), *sys.meta_path])
     with pytest.raises(InputError, match=f"is not installed: install it with: pip install 'gradtape\\[{name}\\]'"):
         importlib.import_module(f"gradtape.tracking.adapters.{name}")
+
+
+def test_what_a_framework_logs_under_a_name_of_ours_disturbs_nothing() -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    adapter = Adapter(None, None, verbose=False)
+    adapter.begin([optimizer], first=True)
+    for _ in range(2):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+        adapter.log({"lr": 7.0, "grad_norm": 7.0, "loss": 7.0, "eval_loss": 3.0, "accuracy": torch.tensor(0.5)})
+    tracker = adapter.tracker
+    assert tracker is not None
+    tracker.flush()
+    (player,) = tracker.intervals
+    history = read_history(tracker._store, player)
+    assert sorted(history.logged) == ["accuracy", "val_loss"]
+    assert history.loss[1] != 7.0
+    assert history.lr[1, 0] == pytest.approx(0.1)
+    adapter.end()

@@ -18,11 +18,12 @@ from gradtape.runs import Run, SeriesStore
 from gradtape.tracking._player import Player, Progress
 from gradtape.tracking._watched import watched_pair
 from gradtape.tracking.finding import Finding, in_words
-from gradtape.tracking.history import RESERVED, History, course, read_history
+from gradtape.tracking.history import LOSS, RESERVED, History, course, read_history
 from gradtape.tracking.measures import MEASURES
 from gradtape.tracking.rules import judge
 from gradtape.transforms import Reverse
 
+TAKEN = {"", *(measure.name for measure in MEASURES), *RESERVED} - {LOSS}  # names that nothing can be logged under
 _T = TypeVar("_T")
 
 
@@ -128,8 +129,7 @@ class Tracker:
             raise InputError(f"{name!r} is {value!r}", remedy="log a real number or a tensor of one element")
         if self._ended is not None:
             raise InputError(f"{name!r} was logged after the tracker was closed", remedy="log before tracker.close()")
-        taken = {"", *(measure.name for measure in MEASURES), *RESERVED} - {"loss"}
-        if not isinstance(name, str) or name in taken:
+        if not isinstance(name, str) or name in TAKEN:
             raise InputError(f"{name!r} is the name of something that is measured", remedy="log it under another name")
         self._player(player).log(name, value if isinstance(value, Tensor) else torch.tensor(float(value)))
 

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from gradtape.runs import Run
 from gradtape.tracking.discovery import discover
-from gradtape.tracking.tracker import Tracker, track
+from gradtape.tracking.history import LOSS
+from gradtape.tracking.tracker import TAKEN, Tracker, track
 
 Folder = str | os.PathLike[str] | Run | None
 _VALIDATION = ("val_loss", "eval_loss", "valid_loss", "validation_loss", "val/loss", "valid/loss", "validation/loss")
@@ -49,13 +50,15 @@ class Adapter:
         self._verbose = self._verbose and first
 
     def log(self, numbers: Mapping[str, Any]) -> None:
-        """Log a validation's numbers, the loss among them as ``val_loss``."""
+        """Log a validation's numbers, the loss among them as ``val_loss``; the training's own loss is caught anyway."""
         if self.tracker is None:
             return
         known = next((name for name in _VALIDATION if name in numbers), None)
         for name, value in numbers.items():
             if isinstance(value, Tensor) and value.numel() == 1:
                 value = value.item()
+            if name in TAKEN or name == LOSS:
+                continue
             if isinstance(value, int | float) and math.isfinite(value):
                 for player in self._players:
                     self.tracker.log("val_loss" if name == known else name, value, player=player)
