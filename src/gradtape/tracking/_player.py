@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from collections import OrderedDict
@@ -11,7 +10,6 @@ from types import FrameType
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -22,8 +20,8 @@ from gradtape.tracking._clock import Clock
 from gradtape.tracking._combine import Combiner, Parts
 from gradtape.tracking._conflict import agreement
 from gradtape.tracking._guard import Guard
-from gradtape.tracking._ring import Ring
 from gradtape.tracking._schedule import BASE, SIZES, Schedule
+from gradtape.tracking._sender import Sender
 from gradtape.tracking._watched import Watched, groups_of, number, settings_of
 from gradtape.tracking.activations import ACTIVATIONS as MEASURES_OF_OUTPUTS
 from gradtape.tracking.activations import ActivationWatch
@@ -72,8 +70,7 @@ class Player:
         self._guard = Guard(on_error)
         self.catches_loss = True
         self.watched = watched
-        self._store = store
-        self._process = os.getpid()
+        self._sender = Sender(name, store)
         self._parameters = list(watched.named.values())
         self._rows = len(watched.optimizer.param_groups)  # of the learning rates
         self._grouped: tuple[int, int] | None = None
@@ -88,7 +85,6 @@ class Player:
         dear = [*self._dear, *([ACTIVATIONS] if self._activations else [])]
         self.schedule = self.progress.schedule = Schedule(dear, budget)
         self._combiner = Combiner(self._parameters)
-        self._ring = Ring()
         self._reading: Reading | None = None
         self._depth = 0
         self._begun = False
@@ -151,23 +147,23 @@ class Player:
 
     def drain(self) -> None:
         """Wait for numbers on their way."""
-        self._ring.drain()
+        self._sender.drain()
 
     def log(self, name: str, value: Tensor) -> None:
         """Store a number at the latest step."""
         self.catches_loss = self.catches_loss and name != LOSS
-        self._put(name, [name], max(self.step - 1, 0), value)
+        self._sender.put(name, [name], max(self.step - 1, 0), value)
 
     def log_losses(self, losses: Mapping[str, Tensor]) -> None:
         """Store named losses at the step under way, and when it is their turn how far their gradients agree."""
         for name, value in losses.items():
-            self._put(f"{LOSS}/{name}", [name], self.step, value)
+            self._sender.put(f"{LOSS}/{name}", [name], self.step, value)
         if CONFLICTS not in self.schedule.dear:
             self.schedule.dear.append(CONFLICTS)
         if CONFLICTS in self.schedule.dear_due(self.step):
             with self._clock.of(CONFLICTS):
                 for pair, cosines in agreement(losses, self._parameters).items():
-                    self._put(f"{CONFLICTS}{pair}", list(self.watched.named), self.step, cosines)
+                    self._sender.put(f"{CONFLICTS}{pair}", list(self.watched.named), self.step, cosines)
 
     @property
     def parameters(self) -> Sequence[nn.Parameter]:
@@ -199,10 +195,8 @@ class Player:
             unheld: Parameters of the model that no player's optimizer holds.
             beside: Names of the other players.
         """
-        if self._store is not None:
-            found = settings_of(self.watched, self._current_groups())
-            note = {**found, "unheld": list(unheld), "beside": list(beside)}
-            self._store.note(channel_of(self.name, "settings"), note)
+        found = settings_of(self.watched, self._current_groups())
+        self._sender.note("settings", {**found, "unheld": list(unheld), "beside": list(beside)})
 
     def _enter(self) -> None:
         """A step begins; that of a subclass may call the step that it overrides, which has hooks of its own."""
@@ -279,7 +273,7 @@ class Player:
                 found += self._read_outputs(self._outputs)
             self._clock.add(ACTIVATIONS, self._outputs.spent)
         with self._clock.of(BASE):
-            self._send(found)
+            self._sender.send(self.step, self._combiner(found))
             self._send_rest()
             self.step += 1
             self._arm()
@@ -297,43 +291,16 @@ class Player:
         if self._outputs is not None and ACTIVATIONS in self.schedule.dear_due(self.step):
             self._outputs.arm()
 
-    def _send(self, found: Sequence[Parts]) -> None:
-        """Combine parts over processes and put them on their way as one vector."""
-        step = self.step
-        combined = self._combiner(found)
-
-        def store(numbers: npt.NDArray[np.float64]) -> None:
-            begin = 0
-            for parts in combined:
-                end = begin + parts.tensor.numel()
-                finished = parts.measure.finish(numbers[begin:end].reshape(len(parts.tensor), -1))
-                begin = end
-                self._append(parts.name, parts.columns, step, np.asarray(finished).reshape(-1))
-
-        if combined:
-            device = combined[0].tensor.device
-            kind = torch.float64 if device.type == "cpu" else torch.float32
-            self._ring.put(torch.cat([parts.tensor.reshape(-1).to(device, kind) for parts in combined]), store)
-
     def _send_rest(self) -> None:
         """Put the loss, the learning rates where they changed, and what passed through reversals on their way."""
         if self.catches_loss and self._loss is not None:
-            self._put(LOSS, [LOSS], self.step, self._loss)
+            self._sender.put(LOSS, [LOSS], self.step, self._loss)
         rates = [number(group.get("lr")) for group in self.watched.optimizer.param_groups[: self._rows]]
         if not np.array_equal(rates, self._rates, equal_nan=True) or self.step == 0:
             self._rates = rates
-            self._append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
+            self._sender.append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
         if self._reversals.columns:
-            self._put(REVERSALS, self._reversals.columns, self.step, self._reversals.row())
-
-    def _put(self, name: str, columns: list[str], step: int, numbers: Tensor) -> None:
-        self._ring.put(numbers.detach().reshape(-1), lambda found: self._append(name, columns, step, found))
-
-    def _append(self, name: str, columns: list[str], step: int, numbers: npt.NDArray[np.floating]) -> None:
-        if self._store is not None and os.getpid() == self._process:  # a child by fork trains on its own
-            with np.errstate(over="ignore"):  # the store keeps 32-bit numbers: what is larger is infinite
-                row = numbers.astype(np.float32)
-            self._store.channel(channel_of(self.name, name), columns).append(step, row)
+            self._sender.put(REVERSALS, self._reversals.columns, self.step, self._reversals.row())
 
     def _adapt(self) -> None:
         took = self._clock.step()
@@ -342,8 +309,7 @@ class Player:
         wanted = self._combiner.agree(self.schedule.stepped(*took))
         if wanted is not None and wanted != (self.schedule.sizes_interval, self.schedule.dear_interval):
             self.schedule.sizes_interval, self.schedule.dear_interval = wanted
-            if self._store is not None:
-                self._store.note(channel_of(self.name, "intervals"), self.intervals)
+            self._sender.note("intervals", self.intervals)
 
 
 def _within_step(optimizer: Optimizer) -> bool:
