@@ -48,7 +48,7 @@ def ring_relativistic(seed: int) -> Game:
         penalties=penalties,
         lr=2e-3,
         ema=0.95,
-        decay_steps=600,
+        steps=600,
         seed=seed,
     )
 

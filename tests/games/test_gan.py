@@ -50,12 +50,12 @@ def data(step: int, n: int = 16) -> tuple[Tensor, Tensor]:
 
 
 def written_out(
-    g: nn.Module, d: nn.Module, loss: str, r1: float, r2: float, labelled: bool, steps: int, seed: int = 0
+    g: nn.Module, d: nn.Module, loss: str, r1: float, r2: float, labelled: bool, steps: int, at_once: bool
 ) -> list[GameStep]:
-    """The textbook step: detach, then a second pass; gradients of the discriminator thrown away afterwards."""
+    """The textbook step: detach, then a second pass, before or after the discriminator has moved."""
     g_adam = torch.optim.Adam(g.parameters(), lr=1e-2, betas=(0.0, 0.99))
     d_adam = torch.optim.Adam(d.parameters(), lr=1e-2, betas=(0.0, 0.99))
-    draws, done = random_stream(seed, "latent"), []
+    draws, done = random_stream(0, "latent"), []
     for step in range(steps):
         real, labels = data(step)
         condition = (labels,) if labelled else ()
@@ -67,16 +67,18 @@ def written_out(
         for weight, logits, x in ((r1, d_real, sides[0]), (r2, d_fake, sides[1])):
             (slope,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
             penalty = penalty + weight / 2 * (slope**2).sum(dim=1).mean()
+        if at_once:
+            g_loss = LOSSES[loss].generator(d_real.detach(), d(fake, *condition).view(-1)).mean()
+            slopes = torch.autograd.grad(g_loss, list(g.parameters()), allow_unused=True)
         d_adam.zero_grad()
         (d_loss + penalty).backward()
         d_adam.step()
-
-        g_adam.zero_grad()
-        again = d(fake, *condition).view(-1)
-        g_loss = LOSSES[loss].generator(d_real.detach(), again).mean()
-        g_loss.backward()
+        if not at_once:
+            g_loss = LOSSES[loss].generator(d_real.detach(), d(fake, *condition).view(-1)).mean()
+            slopes = torch.autograd.grad(g_loss, list(g.parameters()), allow_unused=True)
+        for parameter, slope in zip(g.parameters(), slopes, strict=True):
+            parameter.grad = slope
         g_adam.step()
-        d_adam.zero_grad()
         done.append(GameStep(*(v.item() for v in (d_loss, g_loss, penalty, d_real.mean(), d_fake.mean()))))
     return done
 
@@ -86,17 +88,20 @@ def written_out(
     [*((loss, r, r / 2) for loss in LOSSES for r in (0.0, 0.6)), ("hinge", 0.5, 0.0), ("relativistic", 0.0, 0.3)],
 )
 @pytest.mark.parametrize("labelled", [False, True])
-def test_the_step_equals_the_textbook_step(loss: str, r1: float, r2: float, labelled: bool) -> None:
+@pytest.mark.parametrize("solver", ["one-pass", "alternating"])
+def test_the_step_equals_the_textbook_step(loss: str, r1: float, r2: float, labelled: bool, solver: str) -> None:
     g, d = pair()
     twins = copy.deepcopy((g, d))
     penalties: list[Penalty] = [gt.R1(r1), gt.R2(r2)] if r1 or r2 else []
-    game = gt.GAN(g, d, loss=loss, latent=4, penalties=penalties, lr=1e-2)
+    game = gt.GAN(g, d, loss=loss, latent=4, penalties=penalties, lr=1e-2, solver=solver)
     done = []
     for step in range(3):
         real, labels = data(step)
         done.append(game.step(real, labels if labelled else None))
-    for mine, twin in zip(done, written_out(*twins, loss, r1, r2, labelled, 3), strict=True):
-        assert mine == pytest.approx(twin, abs=1e-5)
+    expected = written_out(*twins, loss, r1, r2, labelled, 3, at_once=solver == "one-pass")
+    for mine, twin in zip(done, expected, strict=True):
+        assert tuple(mine) == pytest.approx(tuple(twin), abs=1e-5)
+    assert game.solver.name == solver
     for model, twin in zip((g, d), twins, strict=True):
         for (name, mine), theirs in zip(model.state_dict().items(), twin.state_dict().values(), strict=True):
             assert torch.allclose(mine.double(), theirs.double(), atol=1e-6), name
@@ -148,22 +153,14 @@ def test_a_frozen_part_of_the_discriminator_stays_frozen() -> None:
     assert torch.equal(d.body[0].weight, before)
 
 
-def test_gradients_flow_again_after_a_generator_half_that_fails() -> None:
-    g, d = pair()
-    game = gt.GAN(g, d, latent=4)
-    game.optimizers["generator"].register_step_pre_hook(lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        game.step(data(0)[0])
-    assert all(p.requires_grad for p in d.parameters())
-
-
 def test_the_moving_average_by_hand_and_its_buffers() -> None:
     g, d = pair()
     game = gt.GAN(g, d, latent=4, lr=1e-2, ema=0.7)
     expected = [p.detach().clone() for p in g.parameters()]
     for step in range(4):
         game.step(data(step)[0])
-        expected = [0.7 * mean + 0.3 * p.detach() for mean, p in zip(expected, g.parameters(), strict=True)]
+        keep = min(0.7, (1 + step) / (10 + step))  # small at first: 0.1, 0.18, ...
+        expected = [keep * mean + (1 - keep) * p.detach() for mean, p in zip(expected, g.parameters(), strict=True)]
     for mine, by_hand in zip(game.average.parameters(), expected, strict=True):
         assert torch.allclose(mine, by_hand, atol=1e-6)
         assert not mine.requires_grad
@@ -187,7 +184,7 @@ def test_without_averaging_the_average_is_the_generator() -> None:
 
 def test_the_learning_rate_follows_a_cosine_to_zero_and_stays_there() -> None:
     g, d = pair()
-    game = gt.GAN(g, d, latent=4, lr=1e-2, decay_steps=4)
+    game = gt.GAN(g, d, latent=4, lr=1e-2, steps=4)
     rates = []
     for step in range(6):
         rates.append([optimizer.param_groups[0]["lr"] for optimizer in game.optimizers.values()])
@@ -211,7 +208,7 @@ def test_without_decay_the_learning_rate_stays() -> None:
 def test_a_game_saved_and_loaded_goes_on_bit_for_bit(tmp_path) -> None:
     def new(seed: int) -> gt.GAN:
         torch.manual_seed(seed)
-        return gt.GAN(G(), D(), latent=4, penalties=[gt.R1(0.1)], lr=1e-2, decay_steps=12)
+        return gt.GAN(G(), D(), latent=4, penalties=[gt.R1(0.1)], lr=1e-2, steps=12)
 
     straight = new(0)
     for step in range(5):
@@ -273,8 +270,8 @@ def test_errors_say_what_to_give() -> None:
     for ema in (1.0, -0.1, math.nan):
         with pytest.raises(InputError, match=f"ema is {ema}: give a number from 0"):
             gt.GAN(g, d, ema=ema)
-    with pytest.raises(InputError, match="decay_steps is 0: give at least 1, or None"):
-        gt.GAN(g, d, decay_steps=0)
+    with pytest.raises(InputError, match="steps is 0: give at least 1, or None"):
+        gt.GAN(g, d, steps=0)
 
 
 def test_a_ring_of_gaussians_is_learnt_in_all_its_modes() -> None:
@@ -287,9 +284,7 @@ def test_a_ring_of_gaussians_is_learnt_in_all_its_modes() -> None:
             nn.Linear(inputs, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, outputs)
         )
 
-    game = gt.GAN(
-        net(8, 2), net(2, 1), latent=8, penalties=[gt.R1(0.02), gt.R2(0.02)], lr=4e-3, decay_steps=500, ema=0.99
-    )
+    game = gt.GAN(net(8, 2), net(2, 1), latent=8, penalties=[gt.R1(0.02), gt.R2(0.02)], lr=4e-3, steps=500, ema=0.99)
     draws = torch.Generator().manual_seed(1)
 
     def spread() -> tuple[int, float]:

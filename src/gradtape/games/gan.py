@@ -1,22 +1,31 @@
-"""The game of a generator against a discriminator, and its step."""
+"""The game of a generator against a discriminator."""
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from gradtape.errors import InputError
-from gradtape.games.losses import LOSSES
-from gradtape.games.penalties import Penalty
+from gradtape.games._average import MovingAverage
+from gradtape.games._judge import Judge, Told
+from gradtape.games._pace import Pace
+from gradtape.games._solver import Solver, choose, descend
+from gradtape.games._unrolled import unrolled
+from gradtape.games.diversity import ModeSeeking
+from gradtape.games.losses import LOSSES, AdversarialLoss
+from gradtape.games.penalties import R1, R2, Penalty
+from gradtape.games.views import Packing, View
 from gradtape.seeding import generator as random_stream
+from gradtape.transforms import schedules
 
 Latent = int | Callable[[int], Tensor]
+_PENALTY = (0.1, 0.0005)  # the default's weight at first and at last, for samples of about unit variance
+_CHUNK = 1024  # samples drawn at once
 
 
 class GameStep(NamedTuple):
@@ -24,7 +33,7 @@ class GameStep(NamedTuple):
 
     Attributes:
         discriminator: The discriminator's loss without penalties.
-        generator: The generator's loss.
+        generator: The generator's loss, without terms of diversity.
         penalty: The sum of the penalties.
         real: Mean logit of the real samples.
         fake: Mean logit of the generated samples.
@@ -40,34 +49,43 @@ class GameStep(NamedTuple):
 class GAN:
     """A generator and a discriminator trained against each other.
 
-    The step alternates: the discriminator moves on a real and a fake batch; then the generator moves, through the
-    same fake batch, without computing weight gradients of the discriminator. An exponential moving average of the
-    generator, buffers included, is what samples are drawn from.
+    Both learn from one pass over the tape where that is exact, and in turns otherwise; ``solver`` says which and why.
+    A moving average of the generator, with its batch-norm statistics, is what samples are drawn from.
 
     Args:
-        generator: ``generator(z)``, or ``generator(z, labels)``.
-        discriminator: ``discriminator(x)`` or ``discriminator(x, labels)``, logits of shape (n,) or (n, 1).
-        loss: Name of a loss in ``LOSSES``.
+        generator: ``generator(z)``, or ``generator(z, condition)``.
+        discriminator: ``discriminator(x)`` or ``discriminator(x, condition)``: logits of shape (n,) or (n, 1).
+        loss: A name in ``LOSSES``, or a loss of your own.
         latent: Size of z ~ N(0, I), shape (n, latent); or a function from n to z.
-        penalties: Gradient penalties on the discriminator.
-        lr: Learning rate of both players' Adam, betas (0, 0.99).
-        decay_steps: Steps over which the learning rate falls to zero along a cosine; None keeps it.
-        ema: Decay of the moving average per step, in [0, 1).
-        seed: Seed of the latent draws.
+        solver: ``"one-pass"``: both players' gradients from one pass through the discriminator, at the same weights;
+            ``"alternating"``: the generator answers to the discriminator that has just moved; ``"auto"``: one-pass
+            where it is exact, which the first batch decides.
+        penalties: Penalties on the discriminator. None takes ``R1`` and ``R2``, whose weight falls from 0.1 to 0.0005
+            along a cosine over ``steps`` and is 0.1 without; made for samples of about unit variance.
+        views: What the discriminator is shown in place of the samples, in this order; real and fake alike.
+        diversity: Terms of the generator that reward variety.
+        unroll: Number of steps of the discriminator that the generator looks ahead, through which its gradient flows.
+        lr: Learning rate of both players' Adam, or of the generator and of the discriminator (two time scales).
+        betas: Those of both Adams; the second may be a schedule.
+        steps: Number of steps that are planned: learning rates fall to zero over them along a cosine. None keeps them.
+        generator_every: The generator moves at every so-manieth step only.
+        ema: Decay of the moving average per step, in [0, 1); less at first, so that it forgets the initial weights.
+        autocast: Number type of the players' arithmetic, such as ``torch.bfloat16``; None keeps that of the weights.
+        seed: Seed of the latent draws and of the views.
 
     Raises:
-        InputError: An unknown loss, or a setting out of range.
+        InputError: An unknown loss, a setting out of range, or parts that do not go together.
 
     Examples:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
         <torch._C.Generator ...>
         >>> game = GAN(nn.Linear(2, 3), nn.Linear(3, 1), latent=2)
         >>> _ = game.step(torch.randn(8, 3))
-        >>> game.sample(4).shape
-        torch.Size([4, 3])
+        >>> game.solver.name, game.sample(4).shape
+        ('one-pass', torch.Size([4, 3]))
 
-    Source: Goodfellow et al. 2014; the default with R1 and R2 is that of Huang et al., The GAN is dead; long live the
-    GAN, NeurIPS 2024.
+    Source: Goodfellow et al. 2014; the defaults are those of Huang et al., The GAN is dead; long live the GAN, NeurIPS
+    2024; two time scales: Heusel et al., NeurIPS 2017.
     """
 
     def __init__(
@@ -75,132 +93,250 @@ class GAN:
         generator: nn.Module,
         discriminator: nn.Module,
         *,
-        loss: str = "relativistic",
+        loss: str | AdversarialLoss = "relativistic",
         latent: Latent = 64,
-        penalties: Sequence[Penalty] = (),
-        lr: float = 1e-3,
-        decay_steps: int | None = None,
-        ema: float = 0.99,
+        solver: str = "auto",
+        penalties: Sequence[Penalty] | None = None,
+        views: Sequence[View] = (),
+        diversity: Sequence[ModeSeeking] = (),
+        unroll: int = 0,
+        lr: float | tuple[float, float] = 1e-3,
+        betas: tuple[float, float | Callable[[int], float]] = (0.0, 0.99),
+        steps: int | None = None,
+        generator_every: int = 1,
+        ema: float = 0.999,
+        autocast: torch.dtype | None = None,
         seed: int = 0,
     ) -> None:
-        if loss not in LOSSES:
+        if isinstance(loss, str) and loss not in LOSSES:
             raise InputError(f"there is no loss {loss!r}", remedy=f"use one of {', '.join(LOSSES)}")
-        if not 0 <= ema < 1:
-            raise InputError(f"ema is {ema}", remedy="give a number from 0 up to, and without, 1")
-        if decay_steps is not None and decay_steps < 1:
-            raise InputError(f"decay_steps is {decay_steps}", remedy="give at least 1, or None")
+        if solver not in ("auto", "one-pass", "alternating"):
+            raise InputError(f"there is no solver {solver!r}", remedy="use auto, one-pass or alternating")
+        if isinstance(latent, int) and latent < 1:
+            raise InputError(f"latent is {latent}", remedy="give the size of z, at least 1, or a function from n to z")
+        if unroll < 0 or generator_every < 1:
+            raise InputError(
+                f"unroll is {unroll} and generator_every is {generator_every}",
+                remedy="give unroll from 0 up and generator_every from 1 up",
+            )
+        if unroll and solver == "one-pass":
+            raise InputError(
+                f"unroll={unroll} looks ahead of the discriminator and one-pass does not",
+                remedy="use solver='auto' or 'alternating'",
+            )
+        if any(isinstance(view, Packing) for view in views[:-1]):
+            raise InputError("Packing is not the last of the views", remedy="put it at the end")
         self.models: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         self.average = copy.deepcopy(generator).requires_grad_(False).eval()
-        self.loss = LOSSES[loss]
-        self.penalties = tuple(penalties)
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            name: torch.optim.Adam(model.parameters(), lr=lr, betas=(0.0, 0.99), fused=True)
-            for name, model in self.models.items()
-        }
-        self._schedules = {name: _cosine(optimizer, decay_steps) for name, optimizer in self.optimizers.items()}
-        self._ema = ema
+        self.loss = LOSSES[loss] if isinstance(loss, str) else loss
+        self._pace = Pace(self.models, lr, betas, steps)
+        self.optimizers: dict[str, torch.optim.Optimizer] = self._pace.optimizers
+        self.penalties = _default_penalties(steps) if penalties is None else tuple(penalties)
+        self.views = tuple(views)
+        self.diversity = tuple(diversity)
+        self.position = 0
+        self.solver = Solver(solver, "as was asked") if solver != "auto" else Solver("auto", "the first batch decides")
+        self._moving = MovingAverage(self.average, generator, ema)
+        self._judge = Judge(discriminator, self.views)
+        self._relative = _relative(self.loss)
+        self._unroll = unroll
+        self._generator_every = generator_every
         self._latent = latent
-        self._random = random_stream(seed, "latent")
+        self._autocast = autocast
+        self._random = {name: random_stream(seed, name) for name in ("latent", "views")}
 
-    def step(self, real: Tensor, labels: Tensor | None = None) -> GameStep:
+    def step(self, real: Tensor, condition: Tensor | None = None) -> GameStep:
         """Train both players on one batch.
 
         Args:
             real: Real samples, shape (n, ...).
-            labels: Their labels, shape (n,), for players that take labels; the fake batch gets the same.
+            condition: What the players are told of each: labels (n,), or attributes (n, k); the fake batch gets the
+                same.
 
         Returns:
             Both losses, the penalty and the mean logits.
+
+        Raises:
+            InputError: A batch that is empty or not finite, or networks, views and batch that do not go together.
         """
-        generator, discriminator = self.models["generator"], self.models["discriminator"]
-        condition = () if labels is None else (labels,)
-        fake = generator(self._draw(len(real), real.device, self._random), *condition)
+        self._check(real, condition)
+        told = () if condition is None else (condition,)
+        moves = self.position % self._generator_every == 0
+        due = [penalty for penalty in self.penalties if penalty.due(self.position)]
+        with self._arithmetic(real.device):
+            z = self.latent(len(real), device=real.device)
+            fake = self._make(z, told, real)
+            shown = {side: self._judge.show(x, self._random["views"]) for side, x in (("real", real), ("fake", fake))}
+            if self.position == 0:
+                self._settle(shown, told)
+            at_once = moves and self.solver.name == "one-pass"
+            judged, penalty = self._judge.consider(
+                shown["real"], shown["fake"], told, due, self.position, self._random["views"], attach=at_once
+            )
+            logits = judged.logits["real"], judged.logits["fake"]
+            d_loss = self.loss.discriminator(*logits).mean()
+            g_loss = self.loss.generator(logits[0].detach(), logits[1].detach()).mean()
 
-        logits, penalty = self._judge(real, fake.detach(), condition)
-        d_loss = self.loss.discriminator(*logits).mean()
-        self._descend("discriminator", d_loss + penalty)
+        learning = _learning(self.models["discriminator"])
+        self.optimizers["discriminator"].zero_grad()
+        if at_once:
+            touched = any(penalty.fakes for penalty in due)
+            signal = descend(self.loss, judged, d_loss + penalty, learning, touched=touched)
+        else:
+            (d_loss + penalty).backward(inputs=learning)
+        self.optimizers["discriminator"].step()
 
-        learning = [parameter for parameter in discriminator.parameters() if parameter.requires_grad]
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        try:
-            g_loss = self.loss.generator(logits[0].detach(), _logits(discriminator(fake, *condition))).mean()
-            self._descend("generator", g_loss)
-        finally:
-            for parameter in learning:
-                parameter.requires_grad_(True)
-        self._average()
+        if moves:
+            self.optimizers["generator"].zero_grad()
+            variety = [term(z, fake) for term in self.diversity]
+            if at_once:
+                torch.autograd.backward([shown["fake"], *variety], [signal, *(None for _ in variety)])
+            else:
+                with self._arithmetic(real.device):
+                    g_loss = self._answer(shown, told, logits[0].detach())
+                sum(variety, g_loss).backward(inputs=_learning(self.models["generator"]))
+            self.optimizers["generator"].step()
+            self._moving.follow(self.position // self._generator_every)
+        self.position += 1
+        self._pace.advance(self.position)
+        for view in self.views:
+            view.observe(logits[0].detach() - (logits[1].detach() if self._relative else 0))
+            view.advance()
         return GameStep(*(value.item() for value in (d_loss, g_loss, penalty, logits[0].mean(), logits[1].mean())))
 
+    def latent(self, n: int, random: torch.Generator | None = None, device: torch.device | None = None) -> Tensor:
+        """Draw latents, shape (n, latent), from the game's own stream if none is given."""
+        if callable(self._latent):
+            return self._latent(n)
+        return torch.randn(n, self._latent, generator=random or self._random["latent"]).to(device)
+
     @torch.no_grad()
-    def sample(self, n: int, labels: Tensor | None = None, random: torch.Generator | None = None) -> Tensor:
+    def sample(self, n: int, condition: Tensor | None = None, random: torch.Generator | None = None) -> Tensor:
         """Draw samples from the averaged generator.
 
         Args:
             n: Number of samples.
-            labels: Their labels, shape (n,), for a generator that takes labels.
+            condition: What the generator is told of each, shape (n,) or (n, k).
             random: Where the latent draws come from; the game's own stream otherwise.
+
+        Raises:
+            InputError: ``n`` is no number of samples, or the condition has another length.
         """
-        parameter = next(self.average.parameters())
-        z = self._draw(n, parameter.device, random or self._random)
-        sample: Tensor = self.average(z) if labels is None else self.average(z, labels)
-        return sample
+        if n < 1 or (condition is not None and len(condition) != n):
+            what = "" if condition is None else f" and the condition has length {len(condition)}"
+            raise InputError(f"{n} samples are asked for{what}", remedy="give at least 1, and one condition for each")
+        z = self.latent(n, random, next(self.average.parameters()).device)
+        parts = zip(*(x.split(_CHUNK) for x in (z, *(() if condition is None else (condition,)))), strict=True)
+        return torch.cat([self.average(*part) for part in parts])
+
+    @torch.no_grad()
+    def judge(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return the discriminator's logits (n,) for samples as they are, without views, in evaluation mode."""
+        discriminator = self.models["discriminator"]
+        training = discriminator.training
+        discriminator.eval()
+        try:
+            return self._judge.logits(x, () if condition is None else (condition,))
+        finally:
+            discriminator.train(training)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that the next step depends on."""
+        """Return everything that the next step depends on; tensors are the game's own, as with a module's."""
         return {
             "models": {name: model.state_dict() for name, model in self.models.items()},
             "average": self.average.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "schedules": {name: schedule.state_dict() for name, schedule in self._schedules.items()},
-            "random": self._random.get_state(),
+            "penalties": [penalty.state_dict() for penalty in self.penalties],
+            "views": [view.state_dict() for view in self.views],
+            "random": {name: random.get_state() for name, random in self._random.items()},
+            "position": self.position,
+            "solver": tuple(self.solver),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state; the next step is the one that would have followed it."""
-        for kind, holders in (("models", self.models), ("optimizers", self.optimizers), ("schedules", self._schedules)):
-            for name, holder in holders.items():
-                holder.load_state_dict(state[kind][name])
+        """Go back to a state of a game made the same way; the next step is the one that would have followed it."""
+        for name in self.models:
+            self.models[name].load_state_dict(state["models"][name])
+            self.optimizers[name].load_state_dict(state["optimizers"][name])
+        for penalty, kept in zip(self.penalties, state["penalties"], strict=True):
+            penalty.load_state_dict(kept)
+        for view, kept in zip(self.views, state["views"], strict=True):
+            view.load_state_dict(kept)
         self.average.load_state_dict(state["average"])
-        self._random.set_state(state["random"])
+        for name, random in self._random.items():
+            random.set_state(state["random"][name])
+        self.position = state["position"]
+        self.solver = Solver(*state["solver"])
 
-    def _judge(self, real: Tensor, fake: Tensor, condition: tuple[Tensor, ...]) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        """Return the logits of both batches, and the sum of the penalties."""
-        sides = {"real": real, "fake": fake}
-        watched = {penalty.side for penalty in self.penalties if penalty.weight}
-        for side in watched:
-            sides[side] = sides[side].detach().requires_grad_()
-        logits = {side: _logits(self.models["discriminator"](x, *condition)) for side, x in sides.items()}
-        gradients = {
-            side: torch.autograd.grad(logits[side].sum(), sides[side], create_graph=True)[0] for side in sorted(watched)
-        }
-        terms = [penalty(gradients[penalty.side]) for penalty in self.penalties if penalty.weight]
-        return (logits["real"], logits["fake"]), sum(terms, torch.zeros((), device=real.device))
+    def _check(self, real: Tensor, condition: Tensor | None) -> None:
+        if not len(real) or not bool(real.isfinite().all()):
+            what = "is empty" if not len(real) else "holds values that are not finite"
+            raise InputError(f"the batch of shape {tuple(real.shape)} {what}", remedy="leave such samples out")
+        if condition is not None and len(condition) != len(real):
+            raise InputError(
+                f"{len(real)} samples and a condition of length {len(condition)}", remedy="give one for each sample"
+            )
+        for view in self.views:
+            if condition is not None and isinstance(view, Packing):
+                raise InputError(
+                    "Packing judges several samples at once and each has a condition of its own",
+                    remedy="leave one of them out; a discriminator with MinibatchStdDev goes with conditions",
+                )
+            if self.position == 0:
+                view.check(real.shape)
 
-    def _descend(self, player: str, loss: Tensor) -> None:
-        self.optimizers[player].zero_grad()
-        loss.backward()
-        self.optimizers[player].step()
-        self._schedules[player].step()
+    def _make(self, z: Tensor, told: Told, real: Tensor) -> Tensor:
+        """Return generated samples, of the shape of the real ones."""
+        try:
+            fake: Tensor = self.models["generator"](z, *told)
+        except (RuntimeError, TypeError) as error:
+            if self.position:
+                raise
+            raise InputError(
+                f"the generator does not take latents of shape {tuple(z.shape)}"
+                + (f" with a condition of shape {tuple(told[0].shape)}" if told else "")
+                + f" ({str(error).splitlines()[0]})",
+                remedy="give GAN the generator's size as latent=, and step() the condition that it takes",
+            ) from error
+        if fake.shape != real.shape:
+            raise InputError(
+                f"the generator makes {tuple(fake.shape)} and the batch has {tuple(real.shape)}",
+                remedy="let it make samples of the shape of the data",
+            )
+        return fake
 
-    def _draw(self, n: int, device: torch.device, random: torch.Generator) -> Tensor:
-        if callable(self._latent):
-            return self._latent(n)
-        return torch.randn(n, self._latent, generator=random).to(device)
+    def _settle(self, shown: dict[str, Tensor], told: Told) -> None:
+        """Decide on the solver, where that is left open or has to be exact."""
+        if self._unroll:
+            self.solver = Solver("alternating", f"the generator looks {self._unroll} steps ahead")
+        elif self.solver.name != "alternating":
+            self.solver = choose(self.solver.name, self.loss, self._judge, shown["real"], shown["fake"], told)
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        source = self.models["generator"]
-        torch._foreach_lerp_(list(self.average.parameters()), list(source.parameters()), 1 - self._ema)
-        for mine, theirs in zip(self.average.buffers(), source.buffers(), strict=True):
-            mine.copy_(theirs)
+    def _answer(self, shown: dict[str, Tensor], told: Told, real: Tensor) -> Tensor:
+        """Return the generator's loss against the discriminator as it is now, or some steps ahead."""
+        if self._unroll:
+            optimizer = self.optimizers["discriminator"]
+            real, fake = unrolled(self._judge, optimizer, self.loss, shown["real"], shown["fake"], told, self._unroll)
+        else:
+            fake = self._judge.logits(shown["fake"], told)
+        return self.loss.generator(real, fake).mean()
+
+    def _arithmetic(self, device: torch.device) -> AbstractContextManager[Any]:
+        if self._autocast is None:
+            return nullcontext()
+        return torch.autocast(device.type, self._autocast)
 
 
-def _logits(output: Tensor) -> Tensor:
-    return output.squeeze(1) if output.dim() == 2 else output
+def _default_penalties(steps: int | None) -> tuple[Penalty, ...]:
+    weight = _PENALTY[0] if steps is None else schedules.cosine(*_PENALTY, total_steps=steps)
+    return R1(weight), R2(weight)
 
 
-def _cosine(optimizer: torch.optim.Optimizer, steps: int | None) -> LambdaLR:
-    return LambdaLR(
-        optimizer, lambda step: 1.0 if steps is None else (1 + math.cos(math.pi * min(step / steps, 1))) / 2
-    )
+def _relative(loss: AdversarialLoss) -> bool:
+    """Whether only differences of logits count, so that a logit by itself means nothing."""
+    real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-1.0, 0.25])
+    return torch.allclose(loss.discriminator(real + 3, fake + 3), loss.discriminator(real, fake))
+
+
+def _learning(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]

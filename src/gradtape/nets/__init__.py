@@ -1,5 +1,20 @@
-"""Small reference networks, per kind of data."""
+"""Small reference networks, per kind of data, and layers for them."""
 
+from gradtape.nets.convolutional import ConvDiscriminator, ConvGenerator
 from gradtape.nets.images import ImageClassifier, ImageDiscriminator, ImageGenerator
+from gradtape.nets.layers import Condition, FourierFeatures, MinibatchDiscrimination, MinibatchStdDev
+from gradtape.nets.points import PointDiscriminator, PointGenerator
 
-__all__ = ["ImageClassifier", "ImageDiscriminator", "ImageGenerator"]
+__all__ = [
+    "Condition",
+    "ConvDiscriminator",
+    "ConvGenerator",
+    "FourierFeatures",
+    "ImageClassifier",
+    "ImageDiscriminator",
+    "ImageGenerator",
+    "MinibatchDiscrimination",
+    "MinibatchStdDev",
+    "PointDiscriminator",
+    "PointGenerator",
+]

@@ -42,7 +42,7 @@ class Adversarial(Maker):
                 latent=_LATENT,
                 penalties=[R1(1.0), R2(1.0)],
                 lr=2e-3,
-                decay_steps=workplace.steps,
+                steps=workplace.steps,
                 seed=seed,
             )
         random = seeding.generator(seed, "batches")
