@@ -310,3 +310,215 @@ def test_the_default_loss_is_the_paired_relativistic_one() -> None:
     assert torch.equal(default.loss.discriminator(r, f), softplus(f - r))
     assert game.loss is LOSSES["wasserstein"]
     assert critic.weight.requires_grad
+
+
+def test_two_time_scales_and_a_rate_changed_by_hand_lasts() -> None:
+    game = gt.GAN(*pair(), latent=4, lr=(1e-3, 4e-3), steps=10)
+    rates = [game.optimizers[name].param_groups[0] for name in ("generator", "discriminator")]
+    assert [group["lr"] for group in rates] == [1e-3, 4e-3]
+    for step in range(5):
+        game.step(data(step)[0])
+    assert [group["lr"] for group in rates] == [pytest.approx(5e-4), pytest.approx(2e-3)]
+    rates[1]["lr"] *= 0.1
+    for step in range(5, 8):
+        game.step(data(step)[0])
+    left = (1 + math.cos(math.pi * 0.8)) / 2
+    assert [group["lr"] for group in rates] == [pytest.approx(1e-3 * left), pytest.approx(4e-4 * left)]
+
+
+def test_the_second_beta_may_follow_a_schedule() -> None:
+    game = gt.GAN(*pair(), latent=4, betas=(0.0, gt.schedules.linear(0.9, 0.99, total_steps=3)))
+    seen = []
+    for step in range(5):
+        seen.append(game.optimizers["generator"].param_groups[0]["betas"])
+        game.step(data(step)[0])
+    assert seen == [(0.0, pytest.approx(beta)) for beta in (0.9, 0.93, 0.96, 0.99, 0.99)]
+
+
+def test_the_default_penalties_follow_a_cosine_over_the_planned_steps() -> None:
+    weights = [[penalty.weight_at(at) for penalty in gt.GAN(*pair(), steps=10).penalties] for at in (0, 5, 10, 99)]
+    assert weights == [[pytest.approx(w)] * 2 for w in (0.1, 0.05025, 0.0005, 0.0005)]
+    assert [type(penalty) for penalty in gt.GAN(*pair()).penalties] == [gt.R1, gt.R2]
+    assert [penalty.weight for penalty in gt.GAN(*pair()).penalties] == [0.1, 0.1]
+    assert gt.GAN(*pair(), penalties=[]).penalties == ()
+
+
+@pytest.mark.parametrize("solver", ["one-pass", "alternating"])
+def test_a_generator_that_moves_at_every_third_step(solver: str) -> None:
+    g, d = pair()
+    game = gt.GAN(g, d, latent=4, generator_every=3, solver=solver, ema=0.5)
+    moved, followed, weights, average = [], [], g.body[0].weight.clone(), game.average.body[0].weight.clone()
+    for step in range(7):
+        before = d.body[0].weight.clone()
+        game.step(data(step)[0])
+        assert not torch.equal(before, d.body[0].weight)
+        moved.append(not torch.equal(weights, g.body[0].weight))
+        followed.append(not torch.equal(average, game.average.body[0].weight))
+        weights, average = g.body[0].weight.clone(), game.average.body[0].weight.clone()
+    assert moved == followed == [True, False, False, True, False, False, True]
+
+
+def test_looking_ahead_equals_the_unrolled_discriminator_written_out() -> None:
+    torch.manual_seed(0)
+    g, d = nn.Linear(4, 2), nn.Linear(2, 1)
+    game = gt.GAN(g, d, latent=4, loss="nonsaturating", unroll=2, penalties=[], lr=0.5)
+    for optimizer, model in (("discriminator", d), ("generator", g)):
+        game.optimizers[optimizer] = torch.optim.SGD(model.parameters(), lr=0.5)
+    twin_g, twin_d = copy.deepcopy((g, d))
+    real, z = data(0)[0], torch.randn(16, 4, generator=random_stream(0, "latent"))
+    game.step(real)
+
+    fake = twin_g(z)
+    loss = (softplus(-twin_d(real)) + softplus(twin_d(fake.detach()))).mean()
+    w, b = (
+        p - 0.5 * s
+        for p, s in zip(twin_d.parameters(), torch.autograd.grad(loss, list(twin_d.parameters())), strict=True)
+    )
+    w, b = w.detach().requires_grad_(), b.detach().requires_grad_()
+    for _ in range(2):
+        total = (softplus(-(real @ w.T + b)) + softplus(fake @ w.T + b)).mean()
+        slopes = torch.autograd.grad(total, (w, b), create_graph=True)
+        w, b = w - 0.5 * slopes[0], b - 0.5 * slopes[1]
+    expected = torch.autograd.grad(softplus(-(fake @ w.T + b)).mean(), list(twin_g.parameters()))
+    for parameter, start, slope in zip(g.parameters(), twin_g.parameters(), expected, strict=True):
+        assert torch.allclose(parameter, start - 0.5 * slope, atol=1e-6)
+
+
+def test_unrolling_steps_as_far_as_adam_would() -> None:
+    """After a first step Adam's second moment is the gradient squared: an unrolled step moves by about the rate."""
+    torch.manual_seed(0)
+    g, d = nn.Linear(4, 2), nn.Linear(2, 1)
+    game = gt.GAN(g, d, latent=4, loss="wasserstein", unroll=3, penalties=[], lr=(0.0, 1e-2), betas=(0.0, 0.99))
+    real = data(0)[0]
+    for _ in range(2):
+        game._random["latent"].manual_seed(1)
+        done = game.step(real)
+    z = torch.randn(16, 4, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        slope = (g(z).mean(0) - real.mean(0)).sign()  # Wasserstein's gradient is the same at every step
+        ahead = d.weight - 3 * 1e-2 * slope
+        expected = -(g(z) @ ahead.T + d.bias).mean()
+    assert done.generator == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_attributes_as_a_condition_and_what_conditions_do_not_go_with() -> None:
+    class WithAttributes(nn.Module):
+        def __init__(self, inputs: int, outputs: int) -> None:
+            super().__init__()
+            self.body = nn.Linear(inputs + 2, outputs)
+
+        def forward(self, x: Tensor, attributes: Tensor) -> Tensor:
+            return self.body(torch.cat([x, attributes], dim=1))
+
+    game = gt.GAN(WithAttributes(4, 2), WithAttributes(2, 1), latent=4)
+    game.step(data(0)[0], torch.rand(16, 2))
+    told = torch.rand(2500, 2)
+    assert game.sample(2500, told).shape == (2500, 2)
+    z = torch.randn(2500, 4, generator=torch.Generator().manual_seed(9))
+    drawn = game.sample(2500, told, torch.Generator().manual_seed(9))
+    assert torch.allclose(drawn, game.average(z, told), atol=1e-6)  # in chunks, each with its own conditions
+    with pytest.raises(InputError, match="16 samples and a condition of length 3: give one for each sample"):
+        game.step(data(0)[0], torch.rand(3, 2))
+    with pytest.raises(InputError, match="5 samples are asked for and the condition has length 3"):
+        game.sample(5, torch.rand(3, 2))
+    with pytest.raises(InputError, match="Packing judges several samples at once and each has a condition"):
+        gt.GAN(G(), D(), latent=4, views=[gt.Packing(2)]).step(*data(0))
+
+
+def test_what_does_not_fit_is_said_before_anything_moves() -> None:
+    g, d = pair()
+    before = copy.deepcopy((g.state_dict(), d.state_dict()))
+    real = data(0)[0]
+    with pytest.raises(InputError, match=r"the batch of shape \(0, 2\) is empty: leave such samples out"):
+        gt.GAN(g, d, latent=4).step(real[:0])
+    real[3, 1] = math.nan
+    with pytest.raises(InputError, match=r"the batch of shape \(16, 2\) holds values that are not finite"):
+        gt.GAN(g, d, latent=4).step(real)
+    real = data(0)[0]
+    with pytest.raises(InputError, match=r"the generator does not take latents of shape \(16, 64\) \(mat1 and mat2"):
+        gt.GAN(g, d).step(real)
+    with pytest.raises(InputError, match=r"the generator makes \(16, 2\) and the batch has \(16, 3\)"):
+        gt.GAN(g, d, latent=4).step(torch.randn(16, 3))
+    with pytest.raises(InputError, match=r"the discriminator gives shape \(16, 2\) for 16 samples: let it give one"):
+        gt.GAN(g, nn.Linear(2, 2), latent=4).step(real)
+    with pytest.raises(InputError, match="DiffAugment shows images, and samples of shape"):
+        gt.GAN(g, d, latent=4, views=[gt.DiffAugment()]).step(real)
+    with pytest.raises(InputError, match="Packing is not the last of the views: put it at the end"):
+        gt.GAN(g, d, latent=4, views=[gt.Packing(2), gt.InstanceNoise(0.1)])
+    for settings, said in (
+        ({"solver": "both"}, "there is no solver 'both': use auto, one-pass or alternating"),
+        ({"latent": 0}, "latent is 0: give the size of z"),
+        ({"generator_every": 0}, "unroll is 0 and generator_every is 0: give unroll from 0 up"),
+        ({"lr": -1.0}, "lr is -1.0: give a number from 0 up"),
+        ({"lr": (1e-3,)}, r"lr is \(0.001,\): give a number from 0 up, or one for each player"),
+        ({"betas": (0.0, 1.0)}, r"betas are \(0.0, 1.0\): give two numbers"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gt.GAN(g, d, **settings)
+    with pytest.raises(InputError, match="the generator has no parameter to train: set requires_grad on some"):
+        gt.GAN(nn.Identity(), d)
+    after = g.state_dict(), d.state_dict()
+    for one, other in zip(before, after, strict=True):
+        buffers = {name for name in one if "running" in name or "num_batches" in name}
+        assert all(torch.equal(one[name], other[name]) for name in one if name not in buffers)
+
+
+def test_judging_leaves_the_discriminator_as_it_is() -> None:
+    d = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+    game = gt.GAN(G(), d, latent=4, views=[gt.InstanceNoise(5.0)])
+    x = data(0)[0]
+    logits = game.judge(x)
+    assert torch.equal(logits, game.judge(x))
+    assert torch.equal(logits, d.eval()(x).squeeze(1))
+    d.train()
+    game.judge(x)
+    assert d.training
+    assert not logits.requires_grad
+
+
+def test_views_follow_the_game_and_are_in_its_state(tmp_path) -> None:
+    def new() -> gt.GAN:
+        torch.manual_seed(0)
+        views = [gt.InstanceNoise(gt.schedules.linear(1.0, 0.0, total_steps=8))]
+        return gt.GAN(G(), D(), latent=4, views=views, penalties=[gt.LeCam(0.1)], steps=8)
+
+    straight = new()
+    for step in range(3):
+        straight.step(data(step)[0])
+    torch.save(straight.state_dict(), tmp_path / "game.pt")
+    tail = [straight.step(data(step)[0]) for step in range(3, 6)]
+    resumed = new()
+    resumed.load_state_dict(torch.load(tmp_path / "game.pt", weights_only=True))
+    assert (resumed.position, resumed.views[0].position, resumed.solver) == (3, 3, straight.solver)
+    assert [resumed.step(data(step)[0]) for step in range(3, 6)] == tail
+
+
+def test_half_precision_gives_nearly_the_same_step() -> None:
+    found = {}
+    for kind in (None, torch.bfloat16):
+        game = gt.GAN(*pair(), latent=4, autocast=kind, penalties=[], lr=0.0)
+        found[kind] = game.step(data(0)[0])
+        assert game.solver.name == "one-pass"
+        assert all(p.dtype == p.grad.dtype == torch.float32 for p in game.models["generator"].body.parameters())
+    assert tuple(found[torch.bfloat16]) == pytest.approx(tuple(found[None]), abs=0.02)
+    assert tuple(found[torch.bfloat16]) != tuple(found[None])
+
+
+@pytest.mark.parametrize(("loss", "relative"), [("relativistic", True), ("nonsaturating", False)])
+def test_adaptive_views_are_told_what_a_logit_means(loss: str, relative: bool) -> None:
+    seen = []
+
+    class Watching(gt.InstanceNoise):
+        def observe(self, real_logits: Tensor) -> None:
+            seen.append(real_logits)
+
+    g, d = pair()
+    game = gt.GAN(g, d, latent=4, loss=loss, views=[Watching(0.0)], lr=0.0)
+    real = data(0)[0]
+    done = game.step(real)
+    with torch.no_grad():
+        logits = d(real).squeeze(1)
+    if relative:
+        assert float(seen[0].mean()) == pytest.approx(done.real - done.fake, abs=1e-6)
+    else:
+        assert torch.allclose(seen[0], logits, atol=1e-6)
