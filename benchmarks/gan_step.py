@@ -34,7 +34,11 @@ Step = Callable[[Tensor], object]
 def generator() -> nn.Module:
     layers: list[nn.Module] = [nn.Unflatten(1, (LATENT, 1, 1)), nn.ConvTranspose2d(LATENT, 256, 4, 1, 0, bias=False)]
     for wide in (256, 128, 64):
-        layers += [nn.BatchNorm2d(wide), nn.ReLU(True), nn.ConvTranspose2d(wide, wide // 2 if wide > 64 else 3, 4, 2, 1)]
+        layers += [
+            nn.BatchNorm2d(wide),
+            nn.ReLU(True),
+            nn.ConvTranspose2d(wide, wide // 2 if wide > 64 else 3, 4, 2, 1),
+        ]
     return nn.Sequential(*layers, nn.Tanh())
 
 

@@ -19,6 +19,7 @@ from .tape import record as record
 from .tape import select as select
 from .tracking import Finding as Finding
 from .tracking import track as track
+from .training import play as play
 from .transforms import EMA as EMA
 from .transforms import Accumulate as Accumulate
 from .transforms import Centralize as Centralize

@@ -251,6 +251,17 @@ def test_lecams_averages_by_hand() -> None:
         LeCam(decay=1.0)
 
 
+def test_lecams_averages_are_no_function_of_the_weights() -> None:
+    logits = {
+        "real": torch.tensor([1.0, 4.0], requires_grad=True),
+        "fake": torch.tensor([0.0, -2.0], requires_grad=True),
+    }
+    value = LeCam(3.0, decay=0.5)(Judged(lambda x: x, *logits.values(), logits, {}, 0, torch.Generator()))
+    real, fake = torch.autograd.grad(value, list(logits.values()))
+    assert real.tolist() == [3 * (1 + 1), 3 * (4 + 1)]  # 3 * 2 * (D(x) - a_F) / 2, with a_F = -1
+    assert fake.tolist() == [3 * (0 - 2.5), 3 * (-2 - 2.5)]
+
+
 def test_lecams_averages_move_at_half_precision() -> None:
     penalty = LeCam(1.0, decay=0.999)
     for mean in (100.0, 101.0):
@@ -322,11 +333,11 @@ def test_spectral_norm_brings_every_largest_singular_value_to_1() -> None:
 
 
 def test_spectral_norm_begins_the_same_for_the_same_seed() -> None:
-    def beginning(seed: int) -> Tensor:
+    def beginning(seed: int, elsewhere: int) -> Tensor:
         torch.manual_seed(0)
         layer = nn.Linear(9, 9)
-        torch.rand(seed + 3)  # the global stream is somewhere else each time
-        return spectral_norm(layer, seed).parametrizations.weight[0]._u
+        torch.manual_seed(elsewhere)  # where the global stream is does not matter
+        return spectral_norm(layer, seed).parametrizations.weight[0]._v
 
-    assert torch.equal(beginning(0), beginning(0))
-    assert not torch.equal(beginning(0), beginning(1))
+    assert torch.equal(beginning(0, 1), beginning(0, 2))
+    assert not torch.equal(beginning(0, 1), beginning(1, 1))

@@ -125,6 +125,13 @@ def test_sides_are_halved_and_channels_doubled_up_to_four_times(
     assert made["discriminator"].hidden.in_features == widths[-1] * judged[0] * judged[1]
 
 
+def test_images_stay_within_minus_one_and_one_however_large_the_latents() -> None:
+    images = players((1, 8, 8), "none")["generator"](100 * normal(6, 5))
+    assert images.abs().max() <= 1
+    assert images.min() < -0.95
+    assert images.max() > 0.95
+
+
 def test_two_players_made_from_one_condition_share_no_weights() -> None:
     made = players((1, 8, 8), "attributes")
     described = CONDITIONS["attributes"]

@@ -91,6 +91,7 @@ class Player:
         self._due: list[Measure] = []
         self._clock = Clock()
         self._rates: list[float] = []
+        self._stored = 1  # steps of which something may be stored, and is replaced when they are made again
         self._remove: list[Callable[[], None]] = []
         self.resume()
 
@@ -173,18 +174,28 @@ class Player:
     def state_dict(self) -> dict[str, Any]:
         """Return what the next readings depend on."""
         kept = {name: measure.state_dict() for name, measure in self._dear.items()}
-        return {"step": self.step, "begun": self._begun, "measures": kept, "backward": self._backward.state_dict()}
+        return {
+            "step": self.step,
+            "stored": max(self._stored, self.step),
+            "begun": self._begun,
+            "rates": self._rates,
+            "measures": kept,
+            "backward": self._backward.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from there; later steps stored before are replaced."""
         self._begun = state["begun"]
+        self._stored = max(self._stored, state["stored"])
+        self._rates = state["rates"]
         for name, kept in state["measures"].items():
             self._dear[name].load_state_dict(kept)
         self._backward.load_state_dict(state["backward"])
         self.begin_at(state["step"])
 
     def begin_at(self, step: int) -> None:
-        """Count on from ``step``."""
+        """Count on from ``step``; what was stored of later steps is replaced."""
+        self._stored = max(self._stored, self.step)
         self.step = step
         self._arm()
 
@@ -296,7 +307,7 @@ class Player:
         if self.catches_loss and self._loss is not None:
             self._sender.put(LOSS, [LOSS], self.step, self._loss)
         rates = [number(group.get("lr")) for group in self.watched.optimizer.param_groups[: self._rows]]
-        if not np.array_equal(rates, self._rates, equal_nan=True) or self.step == 0:
+        if not np.array_equal(rates, self._rates, equal_nan=True) or self.step < self._stored:
             self._rates = rates
             self._sender.append(RATES, [f"group {index}" for index in range(len(rates))], self.step, np.array(rates))
         if self._reversals.columns:

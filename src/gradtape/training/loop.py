@@ -59,7 +59,8 @@ class Loop:
     state, bit for bit, as one that was never interrupted, if ``state`` holds all that a step depends on.
 
     Args:
-        step: ``step(number)`` trains once.
+        step: ``step(number)`` trains once. It may return the number of the step to go on with, if that is not the next:
+            an earlier one whose state it has gone back to, or ``steps`` to stop.
         steps: Number of steps.
         state: Name -> whatever changes from step to step: models, optimizers, schedules, random states.
         checkpoint: Where to save; None saves nothing.
@@ -70,7 +71,7 @@ class Loop:
 
     def __init__(
         self,
-        step: Callable[[int], None],
+        step: Callable[[int], int | None],
         steps: int,
         state: Mapping[str, Stateful],
         *,
@@ -89,13 +90,16 @@ class Loop:
 
     def run(self) -> None:
         """Run the steps that are left."""
-        start = self._load()
-        self._progress.advance(start * self._work)
-        for number in range(start, self._steps):
-            self._step(number)
-            self._progress.advance(self._work)
-            if self._checkpoint is not None and (number + 1) % self._checkpoint.every == 0:
-                self._save(number + 1)
+        number = furthest = self._load()
+        self._progress.advance(number * self._work)
+        while number < self._steps:
+            asked = self._step(number)
+            number = number + 1 if asked is None else asked
+            if number > furthest:
+                self._progress.advance((number - furthest) * self._work)
+                furthest = number
+            if self._checkpoint is not None and number % self._checkpoint.every == 0:
+                self._save(number)
 
     def _save(self, done: int) -> None:
         assert self._checkpoint is not None
