@@ -1,6 +1,6 @@
 """How many modes of a mixture in the plane the default game finds, how cleanly, how evenly, seed by seed.
 
-``python benchmarks/modes.py [--seeds 10] [--steps 8000] [--only ring] [--solver auto]``, one CPU thread.
+``python benchmarks/modes.py [--seeds 10] [--steps 12000] [--only ring] [--solver auto]``, one CPU thread.
 
 The protocol is PacGAN's (Lin et al. 2018): ring: 8 Gaussians on a circle of radius 1, σ .01; grid: 25 on
 {-4, -2, 0, 2, 4}², σ .05; 2,500 samples; a sample is of high quality within 3 σ of the nearest mode; a mode counts with
@@ -93,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--only", choices=MIXTURES)
     parser.add_argument("--solver", default="auto")
     asked = parser.parse_args()

@@ -24,7 +24,9 @@ from gradtape.seeding import generator as random_stream
 from gradtape.transforms import schedules
 
 Latent = int | Callable[[int], Tensor]
-_PENALTY = (0.1, 0.0005)  # the default's weight at first and at last, for samples of about unit variance
+_RATES = (5e-4, 1e-3)  # the generator's and the discriminator's
+_PENALTY = (0.5, 0.0005)  # the default's weight at first and at last, for samples of about unit variance
+_LASTING = 0.1  # where no number of steps is planned
 _CHUNK = 1024  # samples drawn at once
 
 
@@ -60,12 +62,12 @@ class GAN:
         solver: ``"one-pass"``: both players' gradients from one pass through the discriminator, at the same weights;
             ``"alternating"``: the generator answers to the discriminator that has just moved; ``"auto"``: one-pass
             where it is exact, which the first batch decides.
-        penalties: Penalties on the discriminator. None takes ``R1`` and ``R2``, whose weight falls from 0.1 to 0.0005
+        penalties: Penalties on the discriminator. None takes ``R1`` and ``R2``, whose weight falls from 0.5 to 0.0005
             along a cosine over ``steps`` and is 0.1 without; made for samples of about unit variance.
         views: What the discriminator is shown in place of the samples, in this order; real and fake alike.
         diversity: Terms of the generator that reward variety.
         unroll: Number of steps of the discriminator that the generator looks ahead, through which its gradient flows.
-        lr: Learning rate of both players' Adam, or of the generator and of the discriminator (two time scales).
+        lr: Learning rates of the generator's and of the discriminator's Adam (two time scales), or one for both.
         betas: Those of both Adams; the second may be a schedule.
         steps: Number of steps that are planned: learning rates fall to zero over them along a cosine. None keeps them.
         generator_every: The generator moves at every so-manieth step only.
@@ -100,7 +102,7 @@ class GAN:
         views: Sequence[View] = (),
         diversity: Sequence[ModeSeeking] = (),
         unroll: int = 0,
-        lr: float | tuple[float, float] = 1e-3,
+        lr: float | tuple[float, float] = _RATES,
         betas: tuple[float, float | Callable[[int], float]] = (0.0, 0.99),
         steps: int | None = None,
         generator_every: int = 1,
@@ -328,7 +330,7 @@ class GAN:
 
 
 def _default_penalties(steps: int | None) -> tuple[Penalty, ...]:
-    weight = _PENALTY[0] if steps is None else schedules.cosine(*_PENALTY, total_steps=steps)
+    weight = _LASTING if steps is None else schedules.cosine(*_PENALTY, total_steps=steps)
     return R1(weight), R2(weight)
 
 
