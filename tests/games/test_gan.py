@@ -431,6 +431,8 @@ def test_what_does_not_fit_is_said_before_anything_moves() -> None:
     real = data(0)[0]
     with pytest.raises(InputError, match=r"the batch of shape \(0, 2\) is empty: leave such samples out"):
         gt.GAN(g, d, latent=4).step(real[:0])
+    with pytest.raises(InputError, match=r"the batch is of torch.int64: give floats, such as images divided by 255"):
+        gt.GAN(g, d, latent=4).step(real.long())
     real[3, 1] = math.nan
     with pytest.raises(InputError, match=r"the batch of shape \(16, 2\) holds values that are not finite"):
         gt.GAN(g, d, latent=4).step(real)

@@ -271,6 +271,8 @@ class GAN:
         self.solver = Solver(*state["solver"])
 
     def _check(self, real: Tensor, condition: Tensor | None) -> None:
+        if not real.is_floating_point():
+            raise InputError(f"the batch is of {real.dtype}", remedy="give floats, such as images divided by 255")
         if not len(real) or not bool(real.isfinite().all()):
             what = "is empty" if not len(real) else "holds values that are not finite"
             raise InputError(f"the batch of shape {tuple(real.shape)} {what}", remedy="leave such samples out")

@@ -24,7 +24,7 @@ class PointGenerator(nn.Module):
         dimensions: Numbers of a point.
         latent: Size of z, at least 2.
         width: Size of the three hidden layers.
-        components: K, the number of components, all equally likely.
+        components: K, the number of components, all equally likely; at least 2.
         condition: What is told of each point: a number of classes, or a ``Condition``; None tells nothing.
 
     Examples:
@@ -43,16 +43,30 @@ class PointGenerator(nn.Module):
         condition: Condition | int | None = None,
     ) -> None:
         super().__init__()
-        if min(dimensions, latent - 1, width, components) < 1:
+        if min(dimensions, latent - 1, width, components - 1) < 1:
             raise InputError(
                 f"dimensions, latent, width and components are {dimensions}, {latent}, {width} and {components}",
-                remedy="give a latent of at least 2 and at least 1 of the others",
+                remedy="give at least 2 for latent and components, and at least 1 for the others",
             )
         self.components = components
         self.centre = nn.Parameter(torch.randn(components, latent - 1))
         self.spread = nn.Parameter(torch.full((components, latent - 1), _SPREAD))
         self.condition = Condition.of(condition, _TOLD)
-        self.body = _perceptron(latent - 1 + (_TOLD if self.condition is not None else 0), dimensions, width)
+        told = _TOLD if self.condition is not None else 0
+        self.body = _perceptron(latent - 1 + told, dimensions, width)
+        self._spread_out(torch.cat([self.centre, torch.zeros(components, told)], dim=1))
+
+    @torch.no_grad()
+    def _spread_out(self, centres: Tensor) -> None:
+        """Scale the last layer so that the components' centres are made into points of mean 0 and variance 1.
+
+        A generator that begins as one spot is pulled to the nearest cluster whole, and far ones are never found.
+        """
+        first, last = self.body(centres), self.body[-1]
+        assert isinstance(last, nn.Linear)
+        deviation = first.std(dim=0).clamp(min=1e-6)
+        last.weight /= deviation[:, None]
+        last.bias.copy_((last.bias - first.mean(dim=0)) / deviation)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """Return points (n, dimensions) for latents (n, latent)."""
