@@ -53,7 +53,6 @@ class Penalty(ABC):
     Attributes:
         fakes: Whether the value depends on the discriminator's judgement of the generated samples.
         slopes: The sides, of ``"real"`` and ``"fake"``, whose slopes it reads from what was judged.
-        couples: Whether the gradient that one sample's logit gets depends on other samples' logits.
 
     Raises:
         InputError: A weight or a cadence out of range.
@@ -72,7 +71,6 @@ class Penalty(ABC):
 
     fakes: ClassVar[bool] = False
     slopes: ClassVar[frozenset[str]] = frozenset()
-    couples: ClassVar[bool] = False
 
     def __init__(self, weight: Weight = 0.1, every: int = 1) -> None:
         if not callable(weight):

@@ -90,7 +90,7 @@ class View(ABC):
         return f"{type(self).__name__}({', '.join(self._settings())})"
 
 
-class Amounts:
+class Setting:
     """A setting of at least 0, a number or a schedule, that is checked when it is made and when it is read."""
 
     def __init__(self, name: str, amount: Amount) -> None:

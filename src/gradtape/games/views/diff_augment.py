@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from gradtape.games.views._base import Amount, Amounts, View
+from gradtape.games.views._base import Amount, Setting, View
 from gradtape.games.views._operations import OPERATIONS, checked_policy
 
 
@@ -37,7 +37,7 @@ class DiffAugment(View):
 
     def __init__(self, policy: Sequence[str] = tuple(OPERATIONS), strength: Amount = 1.0) -> None:
         self.policy = checked_policy("DiffAugment", policy)
-        self._strength = Amounts("strength of DiffAugment", strength)
+        self._strength = Setting("strength of DiffAugment", strength)
 
     def show(self, x: Tensor, random: torch.Generator) -> Tensor:
         """Return the changed images."""

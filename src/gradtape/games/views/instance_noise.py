@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gradtape.games.views._base import Amount, Amounts, View
+from gradtape.games.views._base import Amount, Setting, View
 
 
 class InstanceNoise(View):
@@ -33,7 +33,7 @@ class InstanceNoise(View):
     """
 
     def __init__(self, std: Amount = 0.1) -> None:
-        self._std = Amounts("std of InstanceNoise", std)
+        self._std = Setting("std of InstanceNoise", std)
 
     def show(self, x: Tensor, random: torch.Generator) -> Tensor:
         """Return the samples with noise."""
