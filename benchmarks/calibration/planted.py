@@ -64,13 +64,9 @@ def rate(factor: float, player: str = "model") -> Plant:
     """Multiply the learning rate from there on."""
 
     def plant(training: Trainee, since: int) -> None:
-        groups = training.optimizers[player].param_groups
-        if isinstance(training, Game):  # its own schedule sets the rate anew after each step
-            for group in groups:
-                group["lr"] *= factor
-        elif since == 0:
-            training.schedules = []
-            for group in groups:
+        if since == 0:
+            training.schedules = []  # a game has none: it multiplies on from what is there
+            for group in training.optimizers[player].param_groups:
                 group["lr"] *= factor
 
     return plant
@@ -244,6 +240,51 @@ def no_scaler(training: Trainee) -> None:
     training.optimizer.param_groups[0]["lr"] *= 1e6  # so that gradients that arrive would train as before
 
 
+def both(factor: float) -> Plant:
+    """Multiply the learning rates of both players."""
+
+    def plant(training: Trainee, since: int) -> None:
+        for player in training.optimizers:
+            rate(factor, player)(training, since)
+
+    return plant
+
+
+def by_heart(training: Game) -> None:
+    """Give the discriminator 40 images, a rate five times the generator's, and hardly a penalty."""
+    known = games.some_digits(0, 40)
+    training.draw = rows(known[:1], 32, torch.Generator().manual_seed(1))
+    training.look_at(*known)
+    training.game.loss, training.game.penalties = LOSSES["nonsaturating"], (gt.R1(0.02), gt.R2(0.02))
+    for player, factor in (("generator", 0.5), ("discriminator", 2.5)):
+        rate(factor, player)(training, 0)
+
+
+def without_penalty(training: Game) -> None:
+    """Play for the Wasserstein distance with nothing that holds the critic."""
+    training.game.loss, training.game.penalties = LOSSES["wasserstein"], ()
+
+
+def rewarded(training: Game) -> None:
+    """Take the penalties with the wrong sign."""
+    for penalty in training.game.penalties:
+        penalty.weight = -1.0
+
+
+def losing_modes(training: Trainee, since: int) -> None:
+    """Take one mode after another away from what the discriminator is shown as real, each for 40 steps."""
+    if since == 0:
+        training.sound = training.draw
+    kept = max(8 - since // 40 - 1, 2)
+
+    def draw() -> Batch:
+        points = torch.cat([training.sound()[0] for _ in range(4)])
+        angle = torch.atan2(points[:, 1], points[:, 0]) / (2 * torch.pi) * 8
+        return (points[angle.round().remainder(8) < kept][:128],)
+
+    training.draw = draw
+
+
 def too_strong(training: Trainee, since: int) -> None:
     """Let the discriminator learn 30 times as fast, with a loss that saturates and no penalty to hold it back."""
     training.game.penalties, training.game.loss = (), LOSSES["minimax"]
@@ -388,6 +429,28 @@ PLANTED: dict[str, Failure] = {
     ),
     "a generator collapsed to two modes": Failure(
         RING, collapsed_to(2), "mode collapse", ALL, at=200, within=60, player="generator"
+    ),
+    "modes that a generator loses one by one": Failure(
+        RING, losing_modes, "mode collapse", ALL, at=320, within=260, steps=600, player="generator"
+    ),
+    "forty images learnt by heart": Failure(
+        games.digits_dcgan, once(by_heart), "memorisation", ALL, within=480, steps=500, player="discriminator"
+    ),
+    "a critic that nothing holds": Failure(
+        games.digits_dcgan, once(without_penalty), "diverging game", ALL, within=300, steps=320, player="generator"
+    ),
+    "penalties with the wrong sign": Failure(
+        games.digits_dcgan,
+        once(rewarded),
+        "exploding",
+        ("0", "2", "5"),
+        at=120,
+        within=40,
+        steps=250,
+        player="discriminator",
+    ),
+    "learning rates of a game times 100": Failure(
+        RING, both(100), "learning rate too high", ALL, at=200, within=20, player="generator"
     ),
     "a generator that stands still": Failure(
         RING, rate(1e-12, "generator"), "stalled", ALL, at=100, player="generator"

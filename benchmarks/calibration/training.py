@@ -14,6 +14,9 @@ from torch.optim import Optimizer
 
 import gradtape as gt
 from gradtape.tracking import Tracker
+from gradtape.training._looks import Looks
+
+_LOOK = 20  # steps from one look at a game to the next
 
 Losses = Tensor | dict[str, Tensor]
 Loss = Callable[[nn.Module, Batch], Losses]
@@ -145,15 +148,29 @@ class Game:
         critic: Judges them.
         draw: Gives a batch whose first part is real samples.
         good: ``good(samples)``: whether 500 samples of the averaged generator are what a healthy game ends in.
+        known: Real samples that are trained on and real ones that are not: with them the game is looked at.
         settings: Of ``gt.GAN``.
     """
 
     def __init__(
-        self, generator: nn.Module, critic: nn.Module, draw: Draw, good: Callable[[Tensor], bool], **settings: Any
+        self,
+        generator: nn.Module,
+        critic: nn.Module,
+        draw: Draw,
+        good: Callable[[Tensor], bool],
+        known: tuple[Tensor, Tensor] | None = None,
+        **settings: Any,
     ) -> None:
         self.game = gt.GAN(generator, critic, **settings)
         self.draw, self.good = draw, good
         self.before_real: Callable[[Tensor], Tensor] = lambda x: x
+        self.looks: Looks | None = None
+        if known is not None:
+            self.look_at(*known)
+
+    def look_at(self, real: Tensor, held_out: Tensor) -> None:
+        """Look at the game now and then, beside these."""
+        self.looks = Looks(self.game, real, None, held_out, None, None, 0)
 
     @property
     def models(self) -> dict[str, nn.Module]:
@@ -176,6 +193,11 @@ class Game:
         if tracker is not None:
             tracker.log("loss", done.generator, "generator")
             tracker.log("loss", done.discriminator, "discriminator")
+            for name in ("real", "fake"):
+                tracker.log(name, getattr(done, name), "discriminator")
+            if self.looks is not None and self.game.position % _LOOK == 0:
+                for (player, name), number in self.looks.measure()[1].items():
+                    tracker.log(name, number, player)
         return done.discriminator
 
     def healthy(self, losses: list[float]) -> bool:

@@ -14,6 +14,7 @@ from .games import ModeSeeking as ModeSeeking
 from .games import Packing as Packing
 from .games import Resolution as Resolution
 from .runs import Run as Run
+from .synthesis import Synthesizer as Synthesizer
 from .tape import Tape as Tape
 from .tape import record as record
 from .tape import select as select

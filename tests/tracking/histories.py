@@ -98,6 +98,24 @@ def generator(spread: np.ndarray) -> History:
     return made._replace(player="generator", rivals=(history()._replace(player="discriminator"),))
 
 
+def judging(**logged: np.ndarray) -> History:
+    """A discriminator of 300 steps that says 0 of real and generated samples at each step, or what is given."""
+    said = {"real": np.zeros(300), "fake": np.zeros(300), **logged}
+    return history(300, logged=said)._replace(player="discriminator")
+
+
+def runaway(power: float, at_100: float = 8.0, steps: int = 300) -> np.ndarray:
+    """Logits that grow as a power of the step."""
+    return at_100 * (np.arange(steps) / 100) ** power
+
+
+def looked_at(values: float | np.ndarray, every: int = 15, steps: int = 300) -> np.ndarray:
+    """Numbers that are logged at every so-manieth step only."""
+    read = np.full(steps, np.nan)
+    read[every - 1 :: every] = values
+    return read
+
+
 def _rising_again() -> np.ndarray:
     return np.concatenate([np.linspace(2, 1, 60), np.full(60, 1.9)]) + noise(120, 0.01)
 
@@ -138,8 +156,10 @@ EXAMPLES: dict[str, Callable[[], History]] = {
     "noisy gradient": lambda: history(
         400, loss=2 + noise(400, 0.1), previous_cosine=read_every(16, noise(2400, 0.02).reshape(400, 6))
     ),
+    "diverging game": lambda: judging(real=runaway(3.0)),
     "player too strong": lambda: game(0.1, 100.0),
     "mode collapse": lambda: generator(np.r_[np.full(10, 1.0), 0.5]),
+    "memorisation": lambda: judging(training=looked_at(2.0), held_out=looked_at(1.0), generated=looked_at(0.0)),
     "overfit": lambda: history(
         logged={"val_loss": read_every(5, np.r_[np.linspace(2, 1, 50), np.linspace(1, 1.8, 50)][:, None])[:, 0]}
     ),

@@ -13,9 +13,12 @@ from tests.tracking.histories import (
     generator,
     histogram,
     history,
+    judging,
+    looked_at,
     noise,
     only,
     read_every,
+    runaway,
     settings,
 )
 
@@ -386,6 +389,91 @@ def test_mode_collapse_by_the_spread_of_the_outputs() -> None:
     collapsed = generator(np.r_[np.full(10, 1.0), 0.1])
     assert say("mode collapse", collapsed._replace(rivals=())) == []
     assert say("mode collapse", collapsed._replace(player="critic")) == []
+
+
+def test_coverage_that_was_and_is_gone_is_a_collapse_that_the_spread_does_not_show() -> None:
+    def covering(coverage: list[float] | np.ndarray) -> History:
+        read = looked_at(np.asarray(coverage), every=300 // len(coverage))
+        return generator(np.full(20, 1.0))._replace(
+            steps=np.arange(300), measures={}, logged={"coverage": read}, activations={}
+        )
+
+    best = [0.1, 0.4, 0.8, 0.8, 0.8, 0.8, 0.8]  # three quarters of it are 0.6
+    finding = only(say("mode collapse", covering([*best, 0.59, 0.59, 0.59])))
+    assert finding.since_step == 239
+    assert "80%" in finding.evidence
+    assert "59%" in finding.evidence
+    assert say("mode collapse", covering([*best, 0.59, 0.59, 0.61])) == []
+    assert say("mode collapse", covering([*best, 0.7, 0.59, 0.59])) == []  # two readings are too few
+    assert say("mode collapse", covering([*best, 0.61, 0.61, 0.61])) == []
+    assert (
+        say("mode collapse", covering([0.1, 0.1, 0.8, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])) == []
+    )  # one reading is none
+    low = np.array([*best, 0.59, 0.59, 0.59]) * 0.29 / 0.8
+    assert say("mode collapse", covering(low)) == []  # what is hardly covered comes and goes
+    assert len(say("mode collapse", covering(low * 0.31 / 0.29))) == 1
+    assert say("mode collapse", covering([*best, 0.1, 0.1, 0.1])._replace(rivals=())) == []
+
+
+def test_memorisation_is_a_share_of_the_gap_in_five_readings_beyond_their_error() -> None:
+    def learnt(share: float | np.ndarray, **more: np.ndarray) -> History:
+        held_out = looked_at(3.0 - 4.0 * np.asarray(share))
+        return judging(training=looked_at(3.0), held_out=held_out, generated=looked_at(-1.0), **more)
+
+    assert say("memorisation", learnt(0.19)) == []
+    finding = only(say("memorisation", learnt(0.21)))
+    assert (finding.since_step, finding.player) == (14, "discriminator")
+    assert only(say("memorisation", learnt(np.r_[np.zeros(15), np.full(5, 0.5)]))).since_step == 239
+    assert say("memorisation", learnt(np.r_[np.zeros(16), np.full(4, 0.5)])) == []
+    assert say("memorisation", learnt(np.r_[np.full(19, 0.5), 0.15])) == []  # it is over
+    assert say("memorisation", learnt(-0.5)) == []
+    assert len(say("memorisation", learnt(0.5, logit_error=looked_at(0.49)))) == 1  # 2 is more than 4 times that
+    assert say("memorisation", learnt(0.5, logit_error=looked_at(0.51))) == []
+    wavering = (-1.0) ** np.arange(20)  # without an error the scatter of the readings counts
+    assert len(say("memorisation", learnt(0.5 + 0.03 * wavering))) == 1
+    assert say("memorisation", learnt(0.5 + 0.08 * wavering)) == []
+    copied = judging(training=looked_at(2.0), held_out=looked_at(1.0), generated=looked_at(2.5))
+    assert len(say("memorisation", copied)) == 1  # generated ones are as good as what was learnt by heart
+    assert say("memorisation", learnt(0.5)._replace(logged={"held_out": looked_at(0.0)})) == []
+
+
+def test_a_game_diverges_when_its_logits_grow_and_grow_beyond_all_losses() -> None:
+    def apart(gap: np.ndarray) -> History:
+        return judging(real=gap / 2, fake=-gap / 2)
+
+    step = np.arange(300)
+    finding = only(say("diverging game", apart(runaway(3.0))))
+    assert finding.since_step in range(128, 140)  # a hundred steps before it was too much
+    late = np.where(step < 200, 1.02**step / 60, 0) + np.where(step < 200, 0, 1000.0)
+    assert only(say("diverging game", apart(late))).since_step == 200
+    assert say("diverging game", apart(runaway(3.0, at_100=100 / 2.9**3))) == []  # just below a hundred, in the end
+    assert len(say("diverging game", apart(runaway(3.0, at_100=110 / 2.9**3)))) == 1
+    assert len(say("diverging game", apart(-runaway(3.0)))) == 1  # generated samples above real ones
+    assert say("diverging game", apart(np.where(step < 150, 1.0, 500.0))) == []  # a jump, and it stays there
+    assert say("diverging game", apart(500.0 * (1 - np.exp(-step / 20)))) == []  # a distance that is found out
+    rising = np.minimum(runaway(3.0), 120.0)
+    assert len(say("diverging game", apart(rising))) == 1
+    assert say("diverging game", apart(np.where(step < 275, rising, 59.0))) == []  # it came back
+    assert len(say("diverging game", apart(np.where(step < 275, rising, 61.0)))) == 1
+    drifting = judging(real=runaway(3.0), fake=runaway(3.0) - 1)
+    assert say("diverging game", drifting) == []  # only their difference means something
+
+
+def test_a_game_gets_nowhere_when_ten_looks_are_no_better_and_hardly_anything_is_covered() -> None:
+    def looked(quality: np.ndarray, coverage: float | np.ndarray = 0.05) -> History:
+        n = len(quality)
+        logged = {"quality": looked_at(quality, 300 // n), "coverage": looked_at(np.zeros(n) + coverage, 300 // n)}
+        return history(300, logged=logged)._replace(player="generator")
+
+    assert only(say("diverging game", looked(np.full(10, 1.5)))).since_step == 29
+    assert say("diverging game", looked(np.full(10, 1.5)).until(298)) == []  # nine readings
+    start = [1.6, 1.5, 1.4, 1.0, 0.9]  # their median is 1.5, of which 95 % are 1.425
+    assert only(say("diverging game", looked(np.r_[start, np.full(5, 1.43)]))).since_step == 179
+    assert say("diverging game", looked(np.r_[start, np.full(5, 1.42)])) == []
+    assert say("diverging game", looked(np.r_[start, np.full(4, 1.6), 1.42])) == []
+    assert say("diverging game", looked(np.r_[start, 1.42, np.full(4, 1.6)])) == []
+    assert say("diverging game", looked(np.full(10, 0.1), 0.11)) == []  # it was good, and is
+    assert len(say("diverging game", looked(np.full(10, 0.1), 0.09))) == 1
 
 
 def test_overfit_needs_a_rise_and_a_training_loss_that_falls() -> None:

@@ -275,6 +275,82 @@ def test_changes_double_what_the_penalties_weigh_at_any_position(weight: Any) ->
     assert bare.optimizers["generator"].param_groups[0]["lr"] == 1e-3
 
 
+def found(played: Played) -> set[tuple[str, str]]:
+    return {(finding.rule, finding.player) for finding in played.findings}
+
+
+class Forgetful(nn.Module):
+    """Makes the ring from the start, but for the modes that it is told to lose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((2,), math.sqrt(2)))
+        self.register_buffer("modes", torch.tensor(8))
+
+    def forward(self, z: Tensor) -> Tensor:
+        angle = (nn.functional.sigmoid(1.7 * z[:, 0]) * self.modes).floor() * (2 * math.pi / 8)
+        return torch.stack([angle.cos(), angle.sin()], 1) * self.scale + 0.05 * z[:, 1:3]
+
+
+def forgetful() -> gt.GAN:
+    torch.manual_seed(0)
+    return gt.GAN(Forgetful(), perceptron(2, 1), latent=4, lr=(1e-4, 2e-4), ema=0.0)
+
+
+def test_a_generator_that_collapses_at_once_is_taken_back() -> None:
+    def look(step: int, game: gt.GAN) -> None:
+        if step == 160:
+            game.models["generator"].modes.fill_(1)  # type: ignore[operator, union-attr]
+
+    played = gt.play(forgetful(), ring(500), steps=180, every=20, look=look, on_failure="rollback")
+    (back,) = played.rollbacks
+    assert (back.rule, back.step, back.back_to) == ("mode collapse", 180, 160)
+    assert back.changed == "penalties weigh 2 times as much"
+    assert played.findings == []
+
+
+def test_a_generator_that_loses_modes_one_by_one_is_found_by_what_it_covers() -> None:
+    def look(step: int, game: gt.GAN) -> None:
+        if step > 60:
+            game.models["generator"].modes -= 1  # type: ignore[operator, assignment]
+
+    played = gt.play(forgetful(), ring(1000), steps=120, every=10, held_out=ring(500, 1), look=look)
+    (finding,) = [finding for finding in played.findings if finding.rule == "mode collapse"]
+    assert "of the real ones" in finding.evidence
+    assert finding.since_step == 99  # with five of eight modes
+    values = [value for _, value in played.quality]
+    assert max(values[:7]) < 0.2
+    assert values[-1] > 0.8
+
+
+def test_a_discriminator_that_is_too_strong_is_found() -> None:
+    uneven = game(lr=(2e-6, 2e-3), penalties=[])
+    assert ("player too strong", "discriminator") in found(gt.play(uneven, ring(500), steps=60))
+
+
+def test_a_discriminator_that_learns_its_samples_by_heart_is_found_beside_held_out_ones() -> None:
+    # Noise has nothing to learn but which rows were shown: the generator makes as good ones from the start
+    real, held_out = torch.randn(200, 30, generator=generator(0, "rows")).split([30, 170])
+
+    def learning(lr: float, n: int) -> Played:
+        torch.manual_seed(0)
+        same = nn.Linear(30, 30)
+        nn.init.eye_(same.weight)
+        given = gt.GAN(same, perceptron(30, 1, 64), latent=30, penalties=[], lr=(1e-5, lr), loss="nonsaturating")
+        rows = torch.randn(n, 30, generator=generator(1, "rows"))
+        return gt.play(given, real if n == 30 else rows, steps=100, every=5, held_out=held_out)
+
+    assert ("memorisation", "discriminator") in found(learning(5e-3, 30))
+    assert ("memorisation", "discriminator") not in found(learning(5e-3, 5000))  # too many to remember
+
+
+def test_a_critic_that_nothing_holds_is_found() -> None:
+    loose = game(loss="wasserstein", penalties=[], lr=(1e-5, 2e-2))
+    assert ("diverging game", "discriminator") in found(gt.play(loose, ring(500), steps=200))
+    held = game(loss="wasserstein", penalties=[gt.GradientPenalty(10.0)], lr=(1e-5, 2e-2))
+    assert ("diverging game", "discriminator") not in found(gt.play(held, ring(500), steps=200))
+
+
 class Fragile(Kept):
     """A game that breaks at a step as long as its learning rates were not halved twice."""
 

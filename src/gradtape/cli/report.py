@@ -13,16 +13,19 @@ def report(
     json: Annotated[bool, typer.Option("--json", help="Print the stored result as JSON instead.")] = False,
 ) -> None:
     """Make the report of a finished run again, and say where it is."""
+    from gradtape import augmentation, synthesis
     from gradtape.atomic import write_atomically
-    from gradtape.augmentation import render
     from gradtape.cli._show import print_json
     from gradtape.errors import RunError
     from gradtape.runs import Run
 
     opened = Run.open(run)
     try:
-        if opened.info["command"] != "augment":
-            remedy = f"reports exist for augment; see what its gradients tell with: gradtape diagnose {run}"
+        render = {"augment": augmentation.render, "synthesize": synthesis.render}.get(opened.info["command"])
+        if render is None:
+            remedy = (
+                f"reports exist for augment and synthesize; see what its gradients tell with: gradtape diagnose {run}"
+            )
             raise RunError(f"{run} is a run of {opened.info['command']!r}", remedy=remedy)
         if opened.status != "finished":
             raise RunError(

@@ -1,22 +1,33 @@
-"""Read labelled images, keep a test set sealed, and write images back in the kind they came in."""
+"""Read images and points, keep a test set sealed, and write samples back in the kind they came in."""
 
+from gradtape.data._labels import EncodedLabels, encode_labels
 from gradtape.data.arrays import from_arrays
 from gradtape.data.images import ImageSet
+from gradtape.data.point_files import holds_points, read_points
+from gradtape.data.points import PointSet, from_points
 from gradtape.data.ranges import ValueRange
-from gradtape.data.reading import read
+from gradtape.data.reading import read, read_images
 from gradtape.data.sealed import SealedTest
 from gradtape.data.splits import Split, draw, split
-from gradtape.data.writing import write_image_folder, write_npz
+from gradtape.data.writing import write_csv, write_image_folder, write_npz
 
 __all__ = [
+    "EncodedLabels",
     "ImageSet",
+    "PointSet",
     "SealedTest",
     "Split",
     "ValueRange",
     "draw",
+    "encode_labels",
     "from_arrays",
+    "from_points",
+    "holds_points",
     "read",
+    "read_images",
+    "read_points",
     "split",
+    "write_csv",
     "write_image_folder",
     "write_npz",
 ]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from gradtape.data._labels import encode_labels
+from gradtape.data._labels import encode_labels, no_labels
 from gradtape.data._layout import arrange
 from gradtape.data._names import safe_name
 from gradtape.data.images import ImageSet, Kind, describe
@@ -20,7 +20,7 @@ SMALLEST, LARGEST = 4, 256  # pixels a side
 
 def assemble(
     raw: NDArray[Any],
-    y: ArrayLike,
+    y: ArrayLike | None,
     *,
     name: str,
     kind: Kind,
@@ -29,17 +29,19 @@ def assemble(
     official_test: NDArray[np.int64] | None = None,
     remarks: Iterable[str] = (),
 ) -> ImageSet:
-    """Check images and labels as they were read and return the set; ``called`` is what errors call the two."""
+    """Check images and labels, if any, as they were read; ``called`` is what errors call the two."""
     images_name, labels_name = called
     if raw.dtype.kind not in "buif":
         raise InputError(
             f"{images_name} has values of type {raw.dtype.name}", remedy="convert them to integers or floats"
         )
     if raw.ndim and not len(raw):
-        raise DataError(f"{images_name} has no rows", remedy="give at least 2 images of each class")
+        raise DataError(
+            f"{images_name} has no rows", remedy=f"give at least 2 images{'' if y is None else ' of each class'}"
+        )
     arranged = arrange(raw, images_name)
     array = arranged.array
-    labels = encode_labels(y, labels_name)
+    labels = no_labels(len(array)) if y is None else encode_labels(y, labels_name)
     if len(labels.labels) != len(array):
         raise DataError(
             f"{images_name} has {len(array)}, {labels_name} has {len(labels.labels)}",
@@ -47,7 +49,8 @@ def assemble(
         )
     check_size(array.shape[3], array.shape[2], f"{images_name} holds images of")
     _check_finite(array, images_name)
-    _check_classes(labels.labels, labels.classes)
+    if y is not None:
+        _check_classes(labels.labels, labels.classes)
     scale = ValueRange.of(array)
     said = [describe(array, len(labels.classes)), *([arranged.remark] if arranged.remark else []), *remarks]
     return ImageSet(

@@ -19,11 +19,13 @@ class PathReader:
         describes: What it reads, for the list of what is supported.
         accepts: Whether a path that exists looks like this kind, from its name and listing alone.
         read: Read it.
+        read_any: Read it with or without labels; None where this kind always has them.
     """
 
     describes: str
     accepts: Callable[[Path], bool]
     read: Callable[[Path], ImageSet]
+    read_any: Callable[[Path], ImageSet] | None = None
 
 
 @contextlib.contextmanager

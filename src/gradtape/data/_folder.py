@@ -1,4 +1,4 @@
-"""A folder of images by class: root/class/image.png."""
+"""A folder of images by class, root/class/image.png; or without classes, root/image.png."""
 
 from __future__ import annotations
 
@@ -58,6 +58,32 @@ def read_folder(root: Path) -> ImageSet:
         )
 
 
+def read_any_folder(root: Path) -> ImageSet:
+    """Read ``root/class/image`` with labels, or without any where the images lie side by side or in one folder."""
+    folders, images, others = _listing(root)
+    if len(folders) > 1 and not images:
+        return read_folder(root)
+    if len(folders) == 1 and not images:
+        return read_any_folder(folders[0])
+    if folders and images:
+        raise DataError(
+            f"{root} holds {len(images)} images beside {len(folders)} folder{'s' if len(folders) > 1 else ''}",
+            remedy="put all images side by side, or each into the folder of its class",
+        )
+    if len(images) < 2:
+        has = "one image" if images else "no images"
+        raise DataError(f"{root} holds {has}", remedy="put images into it, side by side or in one folder per class")
+    with about(root):
+        return assemble(
+            _read_all(images),
+            None,
+            name=name_of(root),
+            kind="folder",
+            origins=[path.relative_to(root).as_posix() for path in images],
+            remarks=[f"{others} other file{'s' if others > 1 else ''} left aside"] if others else [],
+        )
+
+
 def _listing(folder: Path) -> tuple[list[Path], list[Path], int]:
     """The folders and the images in ``folder``, each in natural order, and the number of other files."""
     folders, images, others = [], [], 0
@@ -112,4 +138,5 @@ FOLDER = PathReader(
     describes="a folder of images by class",
     accepts=lambda path: path.is_dir(),
     read=read_folder,
+    read_any=read_any_folder,
 )

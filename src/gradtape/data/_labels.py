@@ -14,15 +14,38 @@ _KINDS = "integers, strings or bools"
 
 
 class EncodedLabels(NamedTuple):
-    """Labels as class numbers."""
+    """Labels as class numbers.
 
-    labels: NDArray[np.int64]  # (n,), in 0..k-1
-    classes: tuple[str, ...]  # k names
-    vocabulary: NDArray[Any]  # (k,), the user's value of each class, in the user's type
+    Attributes:
+        labels: Shape (n,), in 0..k-1.
+        classes: The k names.
+        vocabulary: The user's value of each class in the user's type, shape (k,).
+    """
+
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    vocabulary: NDArray[Any]
 
 
-def encode_labels(y: ArrayLike, name: str) -> EncodedLabels:
-    """Number the classes of ``y`` in natural order; ``name`` is what errors call it."""
+def no_labels(n: int) -> EncodedLabels:
+    """What stands for labels where ``n`` samples have none."""
+    return EncodedLabels(np.zeros(n, dtype=np.int64), (), np.empty(0, dtype=np.str_))
+
+
+def encode_labels(y: ArrayLike, name: str = "y") -> EncodedLabels:
+    """Number the classes of labels in natural order.
+
+    Args:
+        y: Integers, strings or bools, shape (n,).
+        name: What errors call it.
+
+    Raises:
+        DataError: No labels of one kind and one per sample.
+
+    Examples:
+        >>> encode_labels(["10", "9", "10"]).labels.tolist()
+        [1, 0, 1]
+    """
     try:
         given = np.asarray(y)
     except (ValueError, TypeError, RuntimeError) as error:

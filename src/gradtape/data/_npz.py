@@ -20,17 +20,27 @@ _SAVE = "save it again with np.savez(path, images=..., labels=...)"
 
 def read_npz(path: Path) -> ImageSet:
     """Read the arrays ``images`` and ``labels``; nothing in the file is ever run (no pickle)."""
+    return _read(path, ("images", "labels"))
+
+
+def read_any_npz(path: Path) -> ImageSet:
+    """Read ``images``, and ``labels`` where there are any."""
+    return _read(path, ("images",))
+
+
+def _read(path: Path, needed: tuple[str, ...]) -> ImageSet:
     with readable(path), open(path, "rb") as file:
         if not zipfile.is_zipfile(file):
             raise DataError(f"{path} is named .npz but is damaged or of another kind", remedy=_SAVE)
         file.seek(0)
         try:
             with np.load(file, allow_pickle=False) as archive:
-                missing = [key for key in ("images", "labels") if key not in archive.files]
+                missing = [key for key in needed if key not in archive.files]
                 if missing:
                     found = ", ".join(archive.files) or "none"
                     raise DataError(f"{path} has no {' and no '.join(missing)} (arrays found: {found})", remedy=_SAVE)
-                images, labels = (_load(archive, key, path) for key in ("images", "labels"))
+                images = _load(archive, "images", path)
+                labels = _load(archive, "labels", path) if "labels" in archive.files else None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
             if isinstance(error, DataError):
                 raise
@@ -58,4 +68,5 @@ NPZ = PathReader(
     describes="an .npz file with images and labels",
     accepts=lambda path: path.is_file() and path.suffix.lower() == ".npz",
     read=read_npz,
+    read_any=read_any_npz,
 )

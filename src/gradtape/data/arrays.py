@@ -1,4 +1,4 @@
-"""Labelled images from arrays in memory."""
+"""Images from arrays in memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from gradtape.errors import InputError
 __all__ = ["from_arrays"]
 
 
-def from_arrays(X: ArrayLike, y: ArrayLike, *, name: str = "data") -> ImageSet:
+def from_arrays(X: ArrayLike, y: ArrayLike | None, *, name: str = "data") -> ImageSet:
     """Make an ImageSet of arrays; it remembers their layout, range and type, so that the same kind comes back.
 
     Args:
         X: Images as a numpy array, a torch tensor on the CPU or anything else that numpy takes: (n, h, w),
             (n, c, h, w) or (n, h, w, c) with c in {1, 3} and sides of 4..256 pixels, or (n, d) with d a square number
             of at least 64, read as square images of one channel. Integers, floats or bools of any finite range.
-        y: Labels of shape (n,): integers, strings or bools; at least 2 classes of at least 2 images.
+        y: Labels of shape (n,): integers, strings or bools; at least 2 classes of at least 2 images. None for images
+            without labels.
         name: Short name of the data, used in reports and as the name of files.
 
     Returns:

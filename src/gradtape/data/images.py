@@ -1,4 +1,4 @@
-"""A set of labelled images in memory."""
+"""A set of images in memory, labelled or not."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Kind = Literal["builtin", "array", "npz", "folder", "idx"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageSet:
-    """Labelled images of one size, with all that is needed to give the same kind back.
+    """Images of one size, with all that is needed to give the same kind back.
 
-    Made by ``gradtape.data.read`` and ``gradtape.data.from_arrays``.
+    Made by ``gradtape.data.read``, ``read_images`` and ``from_arrays``.
 
     Args:
         images: float32 of shape (n, c, h, w) in [0, 1]; c is 1 or 3.
-        labels: int64 of shape (n,) in 0..k-1.
-        classes: The k class names in natural order.
+        labels: int64 of shape (n,) in 0..k-1; zeros where the images have no labels.
+        classes: The k class names in natural order; none where the images have no labels.
         origins: Where each of the n images came from: ``"3/0012.png"``, ``"row 17"``, ``"test row 3"``.
         name: Short and safe as the name of a file.
         kind: What was read.
@@ -71,7 +71,7 @@ class ImageSet:
                 f"{n} images with labels of shape {self.labels.shape} and {len(self.origins)} origins",
                 remedy="give one label and one origin per image",
             )
-        _check_labels(self.labels, k)
+        _check_labels(self.labels, max(1, k))
         if not len(self.vocabulary):
             object.__setattr__(self, "vocabulary", np.array(self.classes, dtype=np.str_))
 
@@ -170,7 +170,7 @@ class ImageSet:
 def describe(images: NDArray[Any], classes: int) -> str:
     """One line on images of shape (n, c, h, w): how many, width x height, channels, classes."""
     n, c, h, w = images.shape
-    return f"{n:,} images of {w}x{h}, {c} channel{'s' if c > 1 else ''}, {classes} classes"
+    return f"{n:,} images of {w}x{h}, {c} channel{'s' if c > 1 else ''}, {classes or 'no'} classes"
 
 
 def check_indices(indices: ArrayLike, n: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Read labelled images from a name or a path."""
+"""Read images from a name or a path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gradtape.data._npz import NPZ
 from gradtape.data.images import ImageSet
 from gradtape.errors import DataError, InputError
 
-__all__ = ["read"]
+__all__ = ["read", "read_images"]
 
 # A new kind of data is one new file and one line here; the first that accepts a path reads it.
 _READERS: tuple[PathReader, ...] = (IDX_FOLDER, FOLDER, IDX_FILE, NPZ)
@@ -46,6 +46,36 @@ def read(source: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | N
         >>> read("digits").note
         '1,797 images of 8x8, 1 channel, 10 classes'
     """
+    return _read(source, data_dir, labelled=True)
+
+
+def read_images(source: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | None = None) -> ImageSet:
+    """Read images with the labels they have, or with none.
+
+    Args:
+        source: What ``read`` takes; also a folder of images side by side, and an ``.npz`` with ``images`` alone.
+        data_dir: As for ``read``.
+
+    Returns:
+        The images; ``classes`` is empty where they have no labels.
+
+    Raises:
+        DataError: The source is missing, damaged, of an unsupported kind, or cannot be used.
+        InputError: ``source`` is neither a name nor a path.
+
+    Examples:
+        >>> import tempfile
+        >>> from gradtape.data import write_npz
+        >>> base = tempfile.TemporaryDirectory()
+        >>> write_npz(Path(base.name) / "two.npz", images=[[[0.0] * 8] * 8] * 2)
+        >>> read_images(Path(base.name) / "two.npz").note
+        '2 images of 8x8, 1 channel, no classes'
+        >>> base.cleanup()
+    """
+    return _read(source, data_dir, labelled=False)
+
+
+def _read(source: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None, *, labelled: bool) -> ImageSet:
     if not isinstance(source, str | os.PathLike):
         raise InputError(
             f"read takes a name or a path and got a {type(source).__name__}", remedy="use from_arrays for arrays"
@@ -62,7 +92,7 @@ def read(source: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | N
             with readable(path):
                 accepted = reader.accepts(path)
             if accepted:
-                return reader.read(path)
+                return reader.read(path) if labelled or reader.read_any is None else reader.read_any(path)
     except MemoryError:
         raise DataError(f"{text} does not fit into memory", remedy="give fewer or smaller images") from None
     raise DataError(f"{path} is of a kind that gradtape does not read", remedy=f"give {_supported()}")

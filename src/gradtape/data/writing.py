@@ -1,10 +1,12 @@
-"""Write images as a folder by class or as an .npz, whole or not at all."""
+"""Write images as a folder or as an .npz, points as a .csv, whole or not at all."""
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +17,7 @@ from gradtape.atomic import folder_atomically, write_atomically
 from gradtape.data._names import safe_names
 from gradtape.errors import InputError
 
-__all__ = ["write_image_folder", "write_npz"]
+__all__ = ["write_csv", "write_image_folder", "write_npz"]
 
 _THEN = "write it again"
 _TOLERANCE = 1e-4  # a float's way out of [0, 1] that is rounding and no mistake
@@ -24,22 +26,26 @@ _TOLERANCE = 1e-4  # a float's way out of [0, 1] that is rounding and no mistake
 def write_image_folder(
     root: str | os.PathLike[str],
     images: ArrayLike,
-    labels: ArrayLike,
+    labels: ArrayLike | None,
     classes: Sequence[str],
     *,
     names: Sequence[str] | None = None,
+    bits: int = 8,
 ) -> list[str]:
     """Write images as ``root/<class>/<name>.png``, a folder that ``gradtape.data.read`` reads again.
+
+    Images without labels become ``root/<name>.png``.
 
     The folder appears complete at the end; a failure or Ctrl-C leaves nothing. The same images give the same bytes.
 
     Args:
         root: The folder to make; nothing of this name may exist.
-        images: Numbers in [0, 1], shape (n, c, h, w), c in {1, 3}; rounded to 8 bits.
-        labels: Integers in 0..k-1, shape (n,).
+        images: Numbers in [0, 1], shape (n, c, h, w), c in {1, 3}; rounded to ``bits``.
+        labels: Integers in 0..k-1, shape (n,); None for images without labels.
         classes: The k class names; made safe for file systems and unique.
         names: Name of each file without its folder and ending, made safe, and unique within its
             class; ``00001`` and on if None.
+        bits: 8, or 16 for images of one channel.
 
     Returns:
         The n paths relative to ``root``, with ``/``, in the order of ``images``.
@@ -55,9 +61,13 @@ def write_image_folder(
         ['cat/00001.png', 'dog/00002.png']
         >>> base.cleanup()
     """
-    from PIL import Image
-
-    pixels = _to_bytes(images)
+    pixels = _to_pixels(images, bits)
+    if labels is None:
+        stems = [f"{i:05d}" for i in range(1, len(pixels) + 1)] if names is None else safe_names(names)
+        relative = [f"{stem.removesuffix('.png')}.png" for stem in stems]
+        with folder_atomically(root, then=_THEN) as folder:
+            _save(folder, relative, pixels)
+        return relative
     numbers = np.asarray(labels)
     if numbers.shape != (len(pixels),) or numbers.dtype.kind not in "ui":
         raise InputError(
@@ -73,10 +83,46 @@ def write_image_folder(
     with folder_atomically(root, then=_THEN) as folder:
         for place in sorted({path.split("/")[0] for path in relative}):
             (folder / place).mkdir()
-        for path, picture in zip(relative, pixels, strict=True):
-            shown = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
-            Image.fromarray(shown).save(folder / path, format="PNG")
+        _save(folder, relative, pixels)
     return relative
+
+
+def write_csv(path: str | os.PathLike[str], columns: Mapping[str, ArrayLike]) -> None:
+    """Write columns as a ``.csv`` with a line of names, whole or not at all.
+
+    Args:
+        path: The file to write or to replace; its name ends in ``.csv``.
+        columns: Name -> values, all of one length.
+
+    Raises:
+        InputError: The name does not end in ``.csv``, or the columns differ in length.
+        RunError: The file cannot be written.
+
+    Examples:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as base:
+        ...     write_csv(Path(base) / "ab.csv", {"a": [1, 2], "b": [0.5, 1.5]})
+        ...     (Path(base) / "ab.csv").read_text().split()
+        ['a,b', '1,0.5', '2,1.5']
+    """
+    if Path(path).suffix.lower() != ".csv":
+        raise InputError(f"{os.fspath(path)} does not end in .csv", remedy="give a name that does")
+    values = [np.asarray(column).tolist() for column in columns.values()]
+    if len({len(column) for column in values}) > 1:
+        raise InputError("the columns differ in length", remedy="give columns of one length")
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(columns)
+    rows.writerows(zip(*values, strict=True))
+    write_atomically(path, text.getvalue(), then=_THEN)
+
+
+def _save(folder: Path, relative: Sequence[str], pixels: NDArray[Any]) -> None:
+    from PIL import Image
+
+    for path, picture in zip(relative, pixels, strict=True):
+        shown = picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+        Image.fromarray(shown).save(folder / path, format="PNG")
 
 
 def write_npz(path: str | os.PathLike[str], /, **arrays: ArrayLike) -> None:
@@ -118,17 +164,20 @@ def write_npz(path: str | os.PathLike[str], /, **arrays: ArrayLike) -> None:
     write_atomically(path, write, then=_THEN)
 
 
-def _to_bytes(images: ArrayLike) -> NDArray[np.uint8]:
+def _to_pixels(images: ArrayLike, bits: int) -> NDArray[Any]:
     array: NDArray[Any] = np.asarray(images)
     if array.ndim != 4 or array.shape[1] not in (1, 3) or not array.size or array.dtype.kind != "f":
         raise InputError(
             f"images of shape {array.shape} and type {array.dtype.name}",
             remedy="give floats of shape (n, 1 or 3, h, w) with at least one image",
         )
+    if bits not in (8, 16) or (bits == 16 and array.shape[1] != 1):
+        raise InputError(f"bits is {bits} for {array.shape[1]} channels", remedy="give 8, or 16 for grey images")
     low, high = float(array.min()), float(array.max())
     if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
         raise InputError(f"images with values from {low:g} to {high:g}", remedy="give finite values in [0, 1]")
-    pixels: NDArray[np.uint8] = np.rint(np.clip(array.astype(np.float64), 0, 1) * 255).astype(np.uint8)
+    kind = np.uint8 if bits == 8 else np.uint16
+    pixels: NDArray[Any] = np.rint(np.clip(array.astype(np.float64), 0, 1) * np.iinfo(kind).max).astype(kind)
     return pixels
 
 

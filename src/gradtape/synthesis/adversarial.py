@@ -8,9 +8,7 @@ from gradtape import seeding
 from gradtape.games import GAN, R1, R2
 from gradtape.nets import ImageDiscriminator, ImageGenerator
 from gradtape.synthesis.maker import Descent, Maker, Real, Samples, Workplace, one_hot, parents_of, weights_hash
-from gradtape.tracking import track
-from gradtape.training import Loop
-from gradtape.training.loop import RandomState, Stateful
+from gradtape.training import Progress, play
 
 _LATENT = 32
 _BATCH = 64
@@ -45,37 +43,34 @@ class Adversarial(Maker):
                 steps=workplace.steps,
                 seed=seed,
             )
-        random = seeding.generator(seed, "batches")
-        players = {f"{workplace.player}/{name}": name for name in game.models}
-        tracker = None
-        if workplace.series is not None:
-            models = {player: game.models[name] for player, name in players.items()}
-            optimizers = {player: game.optimizers[name] for player, name in players.items()}
-            tracker = track(models, optimizers, workplace.series, budget=None)
-
-        def step(number: int) -> None:
-            rows = torch.randint(len(real.labels), (_BATCH,), generator=random).to(device)
-            done = game.step(real.images[rows], real.labels[rows])
-            if tracker is not None:
-                for player, name in players.items():
-                    tracker.log("loss", getattr(done, name), player)
-
-        state: dict[str, Stateful] = {"game": game, "random": RandomState(random)}
-        loop = Loop(
-            step,
-            workplace.steps,
-            state,
+        play(
+            game,
+            real.images,
+            real.labels,
+            steps=workplace.steps,
+            batch_size=_BATCH,
+            seed=seed,
+            store=workplace.series,
+            player=workplace.player,
             checkpoint=workplace.checkpoint,
-            tracker=tracker,
-            progress=workplace.progress,
-            work=_COST,
+            progress=_Weighted(workplace.progress),
         )
-        try:
-            loop.run()
-        finally:
-            if tracker is not None:
-                tracker.close()
         labels = real.labels[parents_of(real, n)]
         images = game.sample(n, labels, seeding.generator(seed, "samples"))
         descent = [Descent(objective="adversarial", settings={"draw": index}) for index in range(n)]
         return Samples(images, one_hot(labels, real.classes), descent, weights_hash(game.average))
+
+
+class _Weighted:
+    """A progress to which a step of the game counts as ``_COST``."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def stage(self, name: str) -> None:
+        """Hand the stage on."""
+        self._progress.stage(name)
+
+    def advance(self, work: float) -> None:
+        """Hand the work on."""
+        self._progress.advance(_COST * work)

@@ -11,9 +11,11 @@ from gradtape.tracking.rules.adversary import no_op_adversary
 from gradtape.tracking.rules.clipped import clipped
 from gradtape.tracking.rules.conflicts import conflicting_losses
 from gradtape.tracking.rules.dead import dead_layer, saturated
+from gradtape.tracking.rules.divergence import diverging_game
 from gradtape.tracking.rules.exploding import exploding
 from gradtape.tracking.rules.games import mode_collapse, player_too_strong
 from gradtape.tracking.rules.initialisation import initialisation, unnormalised_inputs
+from gradtape.tracking.rules.memorisation import memorisation
 from gradtape.tracking.rules.missing import frozen_parameter, no_gradient
 from gradtape.tracking.rules.noisy import noisy_gradient
 from gradtape.tracking.rules.nonfinite import nonfinite
@@ -47,8 +49,10 @@ RULES: dict[str, Rule] = {  # causes before consequences: the order of findings 
     "stalled": stalled,
     "conflicting losses": conflicting_losses,
     "noisy gradient": noisy_gradient,
+    "diverging game": diverging_game,
     "player too strong": player_too_strong,
     "mode collapse": mode_collapse,
+    "memorisation": memorisation,
     "overfit": overfit,
 }
 

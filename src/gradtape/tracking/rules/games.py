@@ -29,6 +29,9 @@ DROP = 0.1  # of it, in one reading: at most 0.09 in sound games
 DROP_DEVIATIONS = 6.0  # of these readings, that it must also be: at most 2 in sound games
 FLOOR = 0.015  # of it, that a deviation is at least
 COLLAPSED_SHARE = 0.4  # of the most that it ever was, for a slow collapse: sound games keep 0.6
+LOOKS = 3  # readings of the coverage: it is read at few steps, and a median of them is a level
+COVERED_SHARE = 0.75  # of the coverage at its best: sound games keep 0.85; two modes of eight are a quarter
+COVERED = 0.3  # before, at least: what a game covers in its first steps comes and goes
 
 
 def player_too_strong(history: History) -> list[Finding]:
@@ -98,17 +101,53 @@ def _start(norms: Matrix) -> float:
 
 
 def mode_collapse(history: History) -> list[Finding]:
-    """Find a generator whose outputs have become alike.
+    """Find a generator whose outputs have become alike, or that has lost a part of the data.
 
     The spread of a batch of its outputs (root mean variance over root mean square), beside its own history: it is below
     the median of the ``BEFORE`` readings before by ``DROP`` of it and by ``DROP_DEVIATIONS`` of them; or it is below
     ``COLLAPSED_SHARE`` of what it was at most in each of the last ``READINGS`` readings. Only for a player that has
-    rivals and is no discriminator. Modes that are lost one by one, slowly, hardly change the spread, and are not seen.
+    rivals and is no discriminator.
 
-    Source: Salimans et al. 2016 (1606.03498) on collapse.
+    Modes that are lost one by one, slowly, hardly change the spread. They are seen where ``coverage`` is logged, the
+    share of real samples that have a generated one near: the last ``LOOKS`` readings are each below ``COVERED_SHARE``
+    of its best level (medians of ``LOOKS``), which was above ``COVERED``.
+
+    Source: Salimans et al. 2016 (1606.03498) on collapse; Naeem et al. 2020 (2002.09797) on coverage.
     """
     if not history.rivals or _is_critic(history):
         return []
+    return _alike(history) or _uncovered(history)
+
+
+def _uncovered(history: History) -> list[Finding]:
+    logged = history.logged.get("coverage")
+    if logged is None or len(logged) != len(history.steps):
+        return []
+    rows = np.flatnonzero(np.isfinite(logged))
+    coverage = logged[rows]
+    if len(rows) < 2 * LOOKS:
+        return []
+    level = np.concatenate([np.zeros(LOOKS - 1), rolling(coverage, LOOKS)])
+    most = np.maximum.accumulate(level)
+    lost = (coverage < COVERED_SHARE * most) & (most > COVERED)
+    stretch = lasting(lost[:, None], np.ones((len(rows), 1), dtype=bool), LOOKS)
+    if not stretch:
+        return []
+    first = stretch[0].first
+    return [
+        Finding(
+            "mode collapse",
+            history.player,
+            "all parameters",
+            int(history.steps[rows[first]]),
+            f"samples were near {most[first]:.0%} of the real ones, and are near {median(coverage[-LOOKS:]):.0%} now",
+            "go back to the weights before that step; penalise the discriminator more, with gt.R1 and gt.R2, or let it "
+            "judge several samples at once, views=[gt.Packing(2)]",
+        )
+    ]
+
+
+def _alike(history: History) -> list[Finding]:
     read = history.activations.get("spread")
     if read is None or "(output)" not in read.modules:
         return []
