@@ -14,7 +14,6 @@ from sklearn.datasets import load_digits
 from gradtape.errors import DataError, GradtapeError, InputError, RunError
 from gradtape.synthesis import Synthesizer
 from gradtape.synthesis._conditions import Conditions
-from gradtape.synthesis._plan import Plan
 from gradtape.synthesis._samples import Points, kind_of
 
 TINY = {"steps": 2, "width": 2, "batch_size": 4, "device": "cpu"}
@@ -98,7 +97,7 @@ def test_huge_and_tiny_scales_do_not_overflow() -> None:
 
 def test_trained_points_have_the_means_and_deviations_of_the_data() -> None:
     X = DRAWS.normal([3e-6, -2e5], [1e-6, 4e4], (300, 2))
-    synthesizer = fitted(X, steps=150, width=24, batch_size=64)
+    synthesizer = fitted(X, steps=800, width=24, batch_size=64)
     made = synthesizer.sample(2000)
     assert np.abs((made.mean(axis=0) - X.mean(axis=0)) / X.std(axis=0)).max() < 0.35
     assert np.abs(np.log(made.std(axis=0) / X.std(axis=0))).max() < 0.45
@@ -107,14 +106,11 @@ def test_trained_points_have_the_means_and_deviations_of_the_data() -> None:
 
 
 def test_two_far_clusters_are_both_found() -> None:
-    """A generator that begins in one spot falls into one of them; this one begins as wide as the data."""
-    plan = Plan.of("points", (2,), 100, classes=0, attributes=0, steps=10, quick=False, batch_size=None, width=16)
-    game = plan.game(0, torch.device("cpu"))
-    first = game.models["generator"](torch.randn(4000, 64, generator=torch.Generator().manual_seed(1)))
-    assert torch.allclose(first.mean(0), torch.zeros(2), atol=0.15)
-    assert torch.allclose(first.std(0), torch.ones(2), atol=0.15)
-    same = game.average(torch.zeros(1, 64)) - game.models["generator"](torch.zeros(1, 64))
-    assert same.abs().max() == 0  # the average begins there too
+    """A generator that begins in one spot falls into one of them; this one begins nearly as wide as the data."""
+    X = np.array([[0.0, 5.0], [100.0, 25.0]])[DRAWS.integers(2, size=400)] + DRAWS.normal(size=(400, 2))
+    made = fitted(X, steps=300, width=32, batch_size=64).sample(1000)
+    near = np.linalg.norm(made[:, None] - [[0.0, 5.0], [100.0, 25.0]], axis=2) < 25
+    assert near.mean(axis=0).min() > 0.2
 
 
 def test_same_seed_same_samples_and_the_global_random_state_is_left_alone() -> None:

@@ -26,6 +26,7 @@ from gradtape.transforms import schedules
 Latent = int | Callable[[int], Tensor]
 _RATES = (5e-4, 1e-3)  # the generator's and the discriminator's
 _PENALTY = (0.5, 0.0005)  # the default's weight at first and at last, for samples of about unit variance
+_FALLS = 0.75  # of the planned steps, over which it falls; in the rest a sharp discriminator clears the gaps
 _LASTING = 0.1  # where no number of steps is planned
 _CHUNK = 1024  # samples drawn at once
 
@@ -63,7 +64,7 @@ class GAN:
             ``"alternating"``: the generator answers to the discriminator that has just moved; ``"auto"``: one-pass
             where it is exact, which the first batch decides.
         penalties: Penalties on the discriminator. None takes ``R1`` and ``R2``, whose weight falls from 0.5 to 0.0005
-            along a cosine over ``steps`` and is 0.1 without; made for samples of about unit variance.
+            along a cosine over three quarters of ``steps``, and is 0.1 without; made for samples of about unit variance.
         views: What the discriminator is shown in place of the samples, in this order; real and fake alike.
         diversity: Terms of the generator that reward variety.
         unroll: Number of steps of the discriminator that the generator looks ahead, through which its gradient flows.
@@ -332,7 +333,7 @@ class GAN:
 
 
 def _default_penalties(steps: int | None) -> tuple[Penalty, ...]:
-    weight = _LASTING if steps is None else schedules.cosine(*_PENALTY, total_steps=steps)
+    weight = _LASTING if steps is None else schedules.cosine(*_PENALTY, total_steps=max(1, round(_FALLS * steps)))
     return R1(weight), R2(weight)
 
 

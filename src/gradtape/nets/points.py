@@ -11,6 +11,7 @@ from gradtape.errors import InputError
 from gradtape.nets.layers import Condition, FourierFeatures
 
 _TOLD = 16  # features of a condition in the generator
+_START = 0.4  # deviation of the first points: with less, a far cluster is found late; with more, gaps stay full
 _SPREAD = 0.2  # of a component's latents at first, beside components that lie 1 apart
 
 
@@ -58,13 +59,13 @@ class PointGenerator(nn.Module):
 
     @torch.no_grad()
     def _spread_out(self, centres: Tensor) -> None:
-        """Scale the last layer so that the components' centres are made into points of mean 0 and variance 1.
+        """Scale the last layer so that the components' centres are made into points of mean 0 and deviation 0.4.
 
         A generator that begins as one spot is pulled to the nearest cluster whole, and far ones are never found.
         """
         first, last = self.body(centres), self.body[-1]
         assert isinstance(last, nn.Linear)
-        deviation = first.std(dim=0).clamp(min=1e-6)
+        deviation = first.std(dim=0).clamp(min=1e-6) / _START
         last.weight /= deviation[:, None]
         last.bias.copy_((last.bias - first.mean(dim=0)) / deviation)
 

@@ -18,7 +18,7 @@ from gradtape.transforms import schedules
 _FEW = 2000  # images; below, the discriminator learns them by heart unless it sees them changed
 _WORK = 2000 * 28 * 28  # pixels times steps of a default training of images: about three minutes of one core
 _STEPS = (400, 5000)  # the least and the most steps of a training of images
-_POINT_STEPS = 3000
+_POINT_STEPS = 10_000
 _QUICK = 6  # times fewer steps
 _PENALTY, _EVERY = (1.0, 0.1), 4  # weight of R1 and R2 on images at first and from half-time on; steps between two
 _CHANGES = ("brightness", "contrast", "translation")  # that leave an image what it is; saturation does nothing to grey
@@ -66,7 +66,7 @@ class Plan:
     ) -> Self:
         """Choose what was not given by the kind and amount of data."""
         if kind == "points":
-            default, wide, batch = _POINT_STEPS, 128, 128
+            default, wide, batch = _POINT_STEPS, 128, 256
         else:
             pixels = math.prod(shape[1:])
             default = min(max(_WORK // pixels, _STEPS[0]), _STEPS[1])
