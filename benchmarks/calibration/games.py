@@ -64,6 +64,7 @@ def ring_relativistic(seed: int) -> Game:
         lr=2e-3,
         ema=0.95,
         steps=600,
+        solver="alternating",
         seed=seed,
     )
 

@@ -64,7 +64,7 @@ class GAN:
             ``"alternating"``: the generator answers to the discriminator that has just moved; ``"auto"``: one-pass
             where it is exact, which the first batch decides.
         penalties: Penalties on the discriminator. None takes ``R1`` and ``R2``, whose weight falls from 0.5 to 0.0005
-            along a cosine over three quarters of ``steps``, and is 0.1 without; made for samples of about unit variance.
+            along a cosine over three quarters of ``steps``, and is 0.1 without; made for samples of unit variance.
         views: What the discriminator is shown in place of the samples, in this order; real and fake alike.
         diversity: Terms of the generator that reward variety.
         unroll: Number of steps of the discriminator that the generator looks ahead, through which its gradient flows.
