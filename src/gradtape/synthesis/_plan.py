@@ -10,18 +10,15 @@ import torch
 from torch import nn
 
 from gradtape import seeding
-from gradtape.games import GAN, R1, R2, View
-from gradtape.games.views import DiffAugment
+from gradtape.games import GAN, R1, R2
 from gradtape.nets import Condition, ConvDiscriminator, ConvGenerator, PointDiscriminator, PointGenerator
 from gradtape.transforms import schedules
 
-_FEW = 2000  # images; below, the discriminator learns them by heart unless it sees them changed
 _WORK = 2000 * 28 * 28  # pixels times steps of a default training of images: about three minutes of one core
-_STEPS = (400, 5000)  # the least and the most steps of a training of images
+_STEPS = (400, 3000)  # the least and the most steps of a training of images
 _POINT_STEPS = 10_000
 _QUICK = 6  # times fewer steps
 _PENALTY, _EVERY = (1.0, 0.1), 4  # weight of R1 and R2 on images at first and from half-time on; steps between two
-_CHANGES = ("brightness", "contrast", "translation")  # that leave an image what it is; saturation does nothing to grey
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,6 @@ class Plan:
         width: Of the networks.
         steps: Of training.
         batch_size: Samples in a batch.
-        view: Name of the view of the discriminator, empty for none.
     """
 
     kind: Literal["images", "points"]
@@ -48,14 +44,12 @@ class Plan:
     width: int
     steps: int
     batch_size: int
-    view: str = ""
 
     @classmethod
     def of(
         cls,
         kind: Literal["images", "points"],
         shape: tuple[int, ...],
-        n: int,
         *,
         classes: int,
         attributes: int,
@@ -80,7 +74,6 @@ class Plan:
             width=width or wide,
             steps=steps or (default // _QUICK if quick else default),
             batch_size=batch_size or batch,
-            view="diff_augment" if kind == "images" and n < _FEW else "",
         )
 
     def generator(self) -> nn.Module:
@@ -100,13 +93,11 @@ class Plan:
             return GAN(generator, discriminator, latent=self.latent, steps=self.steps, seed=seed)
         half = max(1, self.steps // 2)
         weight = schedules.cosine(*_PENALTY, total_steps=half)
-        views: tuple[View, ...] = (DiffAugment(_CHANGES),) if self.view else ()
         return GAN(
             generator,
             discriminator,
             latent=self.latent,
             penalties=[R1(weight, every=_EVERY), R2(weight, every=_EVERY)],
-            views=views,
             lr=2e-3,
             betas=(0.0, schedules.cosine(0.9, 0.99, total_steps=half)),
             steps=self.steps,

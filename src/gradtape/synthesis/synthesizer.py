@@ -236,7 +236,6 @@ class Synthesizer(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no t
         plan = Plan.of(
             "images" if isinstance(read.kind, Images) else "points",
             read.kind.shape,
-            len(read.samples),
             classes=len(read.conditions.classes),
             attributes=read.conditions.attributes,
             steps=self.steps,
