@@ -10,7 +10,8 @@ from gradtape.tracking import Finding
 
 MOST = 3  # times that a game is taken back: what three changes do not heal needs a person
 RATE, WEIGHTS = "rate", "weights"
-CHANGES: dict[str, str] = {  # rules that say that the game itself fails -> what is changed
+CHANGES: dict[str, str] = {  # rules that say that the game itself fails -> what is changed; where the discriminator
+    # knows few samples by heart, going back does not help, and the quality on held-out ones says when to stop
     "non-finite": RATE,
     "learning rate too high": RATE,
     "update too large": RATE,
@@ -18,7 +19,6 @@ CHANGES: dict[str, str] = {  # rules that say that the game itself fails -> what
     "diverging game": RATE,
     "player too strong": RATE,
     "mode collapse": WEIGHTS,
-    "memorisation": WEIGHTS,
 }
 
 
