@@ -105,14 +105,6 @@ def test_trained_points_have_the_means_and_deviations_of_the_data() -> None:
     assert synthesizer.quality_.value == dict(synthesizer.played_.quality)[synthesizer.quality_.step]
 
 
-def test_two_far_clusters_are_both_found() -> None:
-    """A generator that begins in one spot falls into one of them; this one begins nearly as wide as the data."""
-    X = np.array([[0.0, 5.0], [100.0, 25.0]])[DRAWS.integers(2, size=400)] + DRAWS.normal(size=(400, 2))
-    made = fitted(X, steps=300, width=32, batch_size=64).sample(1000)
-    near = np.linalg.norm(made[:, None] - [[0.0, 5.0], [100.0, 25.0]], axis=2) < 25
-    assert near.mean(axis=0).min() > 0.2
-
-
 def test_same_seed_same_samples_and_the_global_random_state_is_left_alone() -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
