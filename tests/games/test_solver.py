@@ -206,7 +206,8 @@ def test_one_pass_judges_each_batch_once() -> None:
     d.register_forward_hook(lambda *_: passes.append(1))
     for solver, expected in (("one-pass", 2), ("alternating", 3)):
         game = gt.GAN(generator(), d, latent=4, solver=solver, penalties=[])
-        game.step(batch())
+        for _ in range(2):  # at the first two, whether it is exact is asked too
+            game.step(batch())
         passes.clear()
         game.step(batch())
         assert len(passes) == expected
@@ -249,6 +250,53 @@ def test_the_samples_gradient_does_not_leak_into_the_next_step() -> None:
     game.step(batch())
     same(twice, [p.grad for p in game.models["generator"].parameters()])
     assert len(first[0]) == 4
+
+
+def test_a_discriminator_that_says_the_same_of_all_is_asked_again() -> None:
+    head = nn.Linear(9, 1)
+    nn.init.zeros_(head.weight)
+    mean = Mixing()
+    mean.body = nn.Sequential(nn.Linear(3, 9), nn.Tanh(), head)
+    game = gt.GAN(generator(), mean, latent=4, penalties=[])
+    game.step(batch())
+    assert game.solver.reason.startswith("the discriminator says the same of all samples")
+    game.step(batch())
+    assert game.solver == ("alternating", "the discriminator mixes the samples of a batch")
+
+
+def test_a_discriminator_that_begins_to_mix_samples_is_found_out() -> None:
+    d = coupled()["batch norm"].eval()
+    game = gt.GAN(generator(), d, latent=4, penalties=[])
+    for _ in range(3):
+        game.step(batch())
+    assert game.solver.name == "one-pass"
+    d.train()
+    game.step(batch())
+    assert game.solver == ("alternating", "the discriminator mixes the samples of a batch")
+
+
+def test_a_penalty_of_ones_own_on_the_fake_logits_leaves_the_generators_gradient_alone() -> None:
+    class Drift(Penalty):
+        def term(self, judged) -> Tensor:
+            return judged.logits["fake"].square().mean()
+
+    torch.manual_seed(1)
+    d = discriminator(0.5, 3.0)
+    one, other = (gradients(s, copy.deepcopy(d), penalties=[Drift(10.0)]) for s in ("one-pass", "alternating"))
+    same(one[0], other[0])
+    same(one[1], other[1])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("centre", [0.0, -14.0])
+def test_half_precision_keeps_the_generators_gradient_when_the_discriminator_is_sure(kind, centre: float) -> None:
+    torch.manual_seed(1)
+    d = discriminator(centre, 1.0)
+    one, other = (
+        gradients(s, copy.deepcopy(d), loss="nonsaturating", penalties=[], autocast=kind)
+        for s in ("one-pass", "alternating")
+    )
+    same(one[0], other[0], within=0.05)
 
 
 def test_penalties_are_asked_when_they_are_due() -> None:

@@ -40,7 +40,7 @@ class Pace:
         if steps is not None and steps < 1:
             raise InputError(f"steps is {steps}", remedy="give at least 1, or None")
         self._first, self._second = betas
-        if not all(0 <= beta < 1 for beta in (self._first, self._beta(0))):
+        if not (0 <= self._first < 1 and (callable(self._second) or 0 <= self._second < 1)):
             raise InputError(f"betas are {betas}", remedy="give two numbers from 0 up to, and without, 1")
         self._steps = steps
         self.optimizers: dict[str, Optimizer] = {}
@@ -69,7 +69,10 @@ class Pace:
         return (1 + math.cos(math.pi * min(position / self._steps, 1.0))) / 2
 
     def _beta(self, position: int) -> float:
-        return float(self._second(position)) if callable(self._second) else self._second
+        beta = float(self._second(position)) if callable(self._second) else self._second
+        if not 0 <= beta < 1:
+            raise InputError(f"the second beta at step {position} is {beta}", remedy="give numbers from 0 up to 1")
+        return beta
 
 
 def _fusible(parameters: list[nn.Parameter]) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gradtape.errors import InputError
 from gradtape.games._judge import Judge, Told
@@ -16,7 +17,10 @@ from gradtape.games.penalties import Judged
 
 TINY = 1e-25  # a derivative of the discriminator's loss below this has lost digits in single precision
 AGREE = 1e-3  # of the gradient's norm, by which both ways may differ on the first batch
-AGREE_ROUGHLY = 5e-2  # likewise, in the half precision of autocast
+AGREE_ROUGHLY = 5e-2  # likewise, in half precision
+ROUGH = 1e-4  # spacing of floats near 1, from which precision is half
+MIXES = "the discriminator mixes the samples of a batch"
+FLAT = "the discriminator says the same of all samples, so whether it mixes them is not known yet"
 
 
 class Solver(NamedTuple):
@@ -60,7 +64,8 @@ def descend(loss: AdversarialLoss, judged: Judged, total: Tensor, learning: Sequ
         return judged.slopes["fake"].detach() * _per_sample(seeds(loss, judged), judged.fake)
     seed, ratio = seeds(loss, judged), loss.ratio(real, fake)
     usable = ratio.isfinite() & ((seed / ratio).abs() > TINY)
-    if touched or not bool(usable.all()):
+    narrow = torch.is_autocast_enabled(fake.device.type) and torch.get_autocast_dtype(fake.device.type) == torch.float16
+    if touched or narrow or judged.fake.dtype == torch.float16 or not bool(usable.all()):
         (signal,) = torch.autograd.grad(judged.logits["fake"], judged.fake, seed, retain_graph=True)
         total.backward(inputs=inputs)
         return signal
@@ -72,7 +77,7 @@ def descend(loss: AdversarialLoss, judged: Judged, total: Tensor, learning: Sequ
 
 
 def choose(asked: str, loss: AdversarialLoss, judge: Judge, real: Tensor, fake: Tensor, told: Told) -> Solver:
-    """Say how to step, from the first batch as shown; the discriminator is left as it was.
+    """Say how to step, from a batch as shown; the discriminator is left as it was.
 
     Raises:
         InputError: One-pass is asked for and is not exact.
@@ -81,29 +86,52 @@ def choose(asked: str, loss: AdversarialLoss, judge: Judge, real: Tensor, fake: 
         reason = _why_not(loss, judge, real, fake, told)
     if reason is None:
         return Solver("one-pass", "it gives the same gradients as a pass of the generator's own")
+    if reason == FLAT:
+        return Solver("one-pass" if asked == "one-pass" else "alternating", reason)
     if asked == "one-pass":
         raise InputError(f"one-pass is not exact: {reason}", remedy="use solver='auto' or 'alternating'")
     return Solver("alternating", reason)
 
 
+def mixes(module: nn.Module) -> bool:
+    """Whether a module is known to mix the samples of a batch, in the mode that it is in."""
+    return any(
+        getattr(part, "couples_samples", False)
+        or (isinstance(part, _BatchNorm) and (part.training or part.running_mean is None))
+        for part in module.modules()
+    )
+
+
 def _why_not(loss: AdversarialLoss, judge: Judge, real: Tensor, fake: Tensor, told: Told) -> str | None:
+    if mixes(judge.discriminator):
+        return MIXES
     judged, _ = judge.consider(real, fake, told, (), 0, torch.Generator(), attach=True)
     logits, x = judged.logits["fake"], judged.fake
     if len(logits) < 2:
         return "a batch of one does not show whether the discriminator mixes samples"
-    (across,) = torch.autograd.grad(logits[0], x, retain_graph=True)
-    if bool(across[1:].any()):
-        return "the discriminator mixes the samples of a batch"
+    (slopes,) = torch.autograd.grad(logits.sum(), x, retain_graph=True)
+    weights = torch.linspace(1.0, 2.0, len(logits), dtype=logits.dtype, device=logits.device)
+    (weighted,) = torch.autograd.grad(logits, x, weights, retain_graph=True)
+    if not bool(slopes.any()):
+        return FLAT
+    rough = torch.finfo(x.dtype).eps > ROUGH or torch.is_autocast_enabled(x.device.type)
+    agree = AGREE_ROUGHLY if rough else AGREE
+    if not _apart(weighted, slopes * _per_sample(weights, slopes)) <= agree:
+        return MIXES
     (expected,) = torch.autograd.grad(logits, x, seeds(loss, judged), retain_graph=True)
     learning = [parameter for parameter in judge.discriminator.parameters() if parameter.requires_grad]
     kept = [parameter.grad for parameter in learning]
     found = descend(loss, judged, loss.discriminator(judged.logits["real"], logits).mean(), learning, touched=False)
     for parameter, grad in zip(learning, kept, strict=True):
         parameter.grad = grad
-    difference = float((found - expected).norm() / expected.norm().clamp(min=1e-30))
-    if not difference <= (AGREE_ROUGHLY if torch.is_autocast_enabled(x.device.type) else AGREE):
+    difference = _apart(found, expected)
+    if not difference <= agree:
         return f"the loss's ratio gives gradients that differ by {difference:.1g} of their norm"
     return None
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    return float((one - other).float().norm() / other.float().norm().clamp(min=1e-30))
 
 
 def _per_sample(values: Tensor, like: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from gradtape.errors import InputError
 from gradtape.games._average import MovingAverage
 from gradtape.games._judge import Judge, Told
 from gradtape.games._pace import Pace
-from gradtape.games._solver import Solver, choose, descend
+from gradtape.games._solver import FLAT, Solver, choose, descend
 from gradtape.games._unrolled import unrolled
 from gradtape.games.diversity import ModeSeeking
 from gradtape.games.losses import LOSSES, AdversarialLoss
@@ -28,6 +28,7 @@ _RATES = (5e-4, 1e-3)  # the generator's and the discriminator's
 _PENALTY = (0.5, 0.0005)  # the default's weight at first and at last, for samples of about unit variance
 _FALLS = 0.75  # of the planned steps, over which it falls; in the rest a sharp discriminator clears the gaps
 _LASTING = 0.1  # where no number of steps is planned
+_PROBED = (0, 1, 10, 100, 1000)  # steps at which it is asked whether one-pass is exact
 _CHUNK = 1024  # samples drawn at once
 
 
@@ -59,7 +60,8 @@ class GAN:
         generator: ``generator(z)``, or ``generator(z, condition)``.
         discriminator: ``discriminator(x)`` or ``discriminator(x, condition)``: logits of shape (n,) or (n, 1).
         loss: A name in ``LOSSES``, or a loss of your own.
-        latent: Size of z ~ N(0, I), shape (n, latent); or a function from n to z.
+        latent: Size of z ~ N(0, I), shape (n, latent); or a function from n to z, whose draws are then not the game's:
+            neither seeded nor in its state.
         solver: ``"one-pass"``: both players' gradients from one pass through the discriminator, at the same weights;
             ``"alternating"``: the generator answers to the discriminator that has just moved; ``"auto"``: one-pass
             where it is exact, which the first batch decides.
@@ -129,6 +131,15 @@ class GAN:
             )
         if any(isinstance(view, Packing) for view in views[:-1]):
             raise InputError("Packing is not the last of the views", remedy="put it at the end")
+        shared = {id(p) for p in generator.parameters()} & {id(p) for p in discriminator.parameters()}
+        if shared:
+            raise InputError(
+                f"generator and discriminator share {len(shared)} parameter{'s' if len(shared) > 1 else ''}",
+                remedy="give each its own",
+            )
+        for kind, given in ((Penalty, penalties or ()), (View, views), (ModeSeeking, diversity)):
+            if not isinstance(given, Sequence) or not all(isinstance(part, kind) for part in given):
+                raise InputError(f"{given!r} is no list of {kind.__name__}", remedy="give a list, such as [gt.R1(0.1)]")
         self.models: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         self.average = copy.deepcopy(generator).requires_grad_(False).eval()
         self.loss = LOSSES[loss] if isinstance(loss, str) else loss
@@ -139,6 +150,7 @@ class GAN:
         self.diversity = tuple(diversity)
         self.position = 0
         self.solver = Solver(solver, "as was asked") if solver != "auto" else Solver("auto", "the first batch decides")
+        self._asked, self._mode = solver, discriminator.training
         self._moving = MovingAverage(self.average, generator, ema)
         self._judge = Judge(discriminator, self.views)
         self._relative = _relative(self.loss)
@@ -170,8 +182,7 @@ class GAN:
             z = self.latent(len(real), device=real.device)
             fake = self._make(z, told, real)
             shown = {side: self._judge.show(x, self._random["views"]) for side, x in (("real", real), ("fake", fake))}
-            if self.position == 0:
-                self._settle(shown, told)
+            self._settle(shown, told)
             at_once = moves and self.solver.name == "one-pass"
             judged, penalty = self._judge.consider(
                 shown["real"], shown["fake"], told, due, self.position, self._random["views"], attach=at_once
@@ -193,7 +204,8 @@ class GAN:
             self.optimizers["generator"].zero_grad()
             variety = [term(z, fake) for term in self.diversity]
             if at_once:
-                torch.autograd.backward([shown["fake"], *variety], [signal, *(None for _ in variety)])
+                parts = [signal, *(None for _ in variety)]
+                torch.autograd.backward([shown["fake"], *variety], parts, inputs=_learning(self.models["generator"]))
             else:
                 with self._arithmetic(real.device):
                     g_loss = self._answer(shown, told, logits[0].detach())
@@ -257,7 +269,17 @@ class GAN:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go back to a state of a game made the same way; the next step is the one that would have followed it."""
+        """Go back to a state of a game made the same way; the next step is the one that would have followed it.
+
+        Raises:
+            InputError: The state is that of a game with other penalties or views.
+        """
+        for name, mine in (("penalties", self.penalties), ("views", self.views)):
+            if len(state.get(name, ())) != len(mine):
+                raise InputError(
+                    f"the state is of a game with {len(state.get(name, ()))} {name} and this one has {len(mine)}",
+                    remedy="make the game as the saved one was made",
+                )
         for name in self.models:
             self.models[name].load_state_dict(state["models"][name])
             self.optimizers[name].load_state_dict(state["optimizers"][name])
@@ -269,7 +291,8 @@ class GAN:
         for name, random in self._random.items():
             random.set_state(state["random"][name])
         self.position = state["position"]
-        self.solver = Solver(*state["solver"])
+        if self._asked != "alternating":
+            self.solver = Solver(*state["solver"])
 
     def _check(self, real: Tensor, condition: Tensor | None) -> None:
         if not real.is_floating_point():
@@ -281,20 +304,23 @@ class GAN:
             raise InputError(
                 f"{len(real)} samples and a condition of length {len(condition)}", remedy="give one for each sample"
             )
+        if condition is not None and condition.is_floating_point() and not bool(condition.isfinite().all()):
+            raise InputError("the condition holds values that are not finite", remedy="leave such samples out")
+        if self.diversity and len(real) < 2:
+            raise InputError("a batch of one has no pairs for the terms of diversity", remedy="give 2 samples or more")
         for view in self.views:
             if condition is not None and isinstance(view, Packing):
                 raise InputError(
                     "Packing judges several samples at once and each has a condition of its own",
                     remedy="leave one of them out; a discriminator with MinibatchStdDev goes with conditions",
                 )
-            if self.position == 0:
-                view.check(real.shape)
+            view.check(real.shape)
 
     def _make(self, z: Tensor, told: Told, real: Tensor) -> Tensor:
         """Return generated samples, of the shape of the real ones."""
         try:
             fake: Tensor = self.models["generator"](z, *told)
-        except (RuntimeError, TypeError) as error:
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
             if self.position:
                 raise
             raise InputError(
@@ -311,11 +337,17 @@ class GAN:
         return fake
 
     def _settle(self, shown: dict[str, Tensor], told: Told) -> None:
-        """Decide on the solver, where that is left open or has to be exact."""
+        """Decide on the solver, where that is left open or has to be exact; ask again now and then, as weights move."""
         if self._unroll:
             self.solver = Solver("alternating", f"the generator looks {self._unroll} steps ahead")
-        elif self.solver.name != "alternating":
-            self.solver = choose(self.solver.name, self.loss, self._judge, shown["real"], shown["fake"], told)
+            return
+        mode = self.models["discriminator"].training
+        undecided = self.solver.reason == FLAT
+        if self._asked == "alternating" or (self.solver.name == "alternating" and self.position and not undecided):
+            return
+        if self.position in _PROBED or undecided or mode != self._mode:
+            self.solver = choose(self._asked, self.loss, self._judge, shown["real"], shown["fake"], told)
+        self._mode = mode
 
     def _answer(self, shown: dict[str, Tensor], told: Told, real: Tensor) -> Tensor:
         """Return the generator's loss against the discriminator as it is now, or some steps ahead."""

@@ -32,6 +32,8 @@ class MinibatchStdDev(nn.Module):
     Source: Karras et al., Progressive Growing of GANs, ICLR 2018.
     """
 
+    couples_samples = True  # read by the step, which must know
+
     def __init__(self, group: int = 4) -> None:
         super().__init__()
         if group < 2:
@@ -70,6 +72,8 @@ class MinibatchDiscrimination(nn.Module):
 
     Source: Salimans et al., Improved Techniques for Training GANs, NeurIPS 2016.
     """
+
+    couples_samples = True  # read by the step, which must know
 
     def __init__(self, inputs: int, kernels: int = 16, size: int = 8) -> None:
         super().__init__()
@@ -174,6 +178,11 @@ class Condition(nn.Module):
         if not kind or condition.shape[1:] != ((self.attributes,) if self.attributes else ()) or not condition.dim():
             raise InputError(
                 f"the condition is {condition.dtype} of shape {tuple(condition.shape)}", remedy=f"give {self._expected}"
+            )
+        if self.classes and len(condition) and not 0 <= int(condition.min()) <= int(condition.max()) < self.classes:
+            raise InputError(
+                f"the condition has labels from {int(condition.min())} to {int(condition.max())}",
+                remedy=f"give {self._expected}",
             )
         encoded: Tensor = self.encode(condition)
         return encoded

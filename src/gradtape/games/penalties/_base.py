@@ -51,7 +51,8 @@ class Penalty(ABC):
         every: Steps from one term to the next, at least 1.
 
     Attributes:
-        fakes: Whether the value depends on the discriminator's judgement of the generated samples.
+        fakes: Whether the value depends on the discriminator's judgement of the generated samples; saying False
+            where it does not saves a backward pass.
         slopes: The sides, of ``"real"`` and ``"fake"``, whose slopes it reads from what was judged.
 
     Raises:
@@ -69,7 +70,7 @@ class Penalty(ABC):
     Source: lazy regularisation is of Karras et al., Analyzing and Improving the Image Quality of StyleGAN, CVPR 2020.
     """
 
-    fakes: ClassVar[bool] = False
+    fakes: ClassVar[bool] = True
     slopes: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, weight: Weight = 0.1, every: int = 1) -> None:

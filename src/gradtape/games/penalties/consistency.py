@@ -32,8 +32,6 @@ class Consistency(Penalty):
     Source: Zhao et al., Improved Consistency Regularization for GANs, AAAI 2021.
     """
 
-    fakes = True
-
     def __init__(self, weight: Weight = 10.0, view: View | None = None, every: int = 1) -> None:
         super().__init__(weight, every)
         self.view = DiffAugment(("translation", "cutout")) if view is None else view

@@ -27,6 +27,8 @@ class DRAGAN(Penalty):
     Source: Kodali et al., On Convergence and Stability of GANs, 2017.
     """
 
+    fakes = False  # it has a pass of its own, through samples without a graph to the generator
+
     def __init__(self, weight: Weight = 10.0, every: int = 1) -> None:
         super().__init__(weight, every)
 

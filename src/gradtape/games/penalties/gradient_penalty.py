@@ -28,6 +28,8 @@ class GradientPenalty(Penalty):
     Source: Gulrajani et al., Improved Training of Wasserstein GANs, NeurIPS 2017.
     """
 
+    fakes = False  # it has a pass of its own, through samples without a graph to the generator
+
     def __init__(self, weight: Weight = 10.0, every: int = 1) -> None:
         super().__init__(weight, every)
 

@@ -34,8 +34,6 @@ class LeCam(Penalty):
     Source: Tseng et al., Regularizing Generative Adversarial Networks under Limited Data, CVPR 2021.
     """
 
-    fakes = True
-
     def __init__(self, weight: Weight = 0.1, decay: float = 0.99, every: int = 1) -> None:
         super().__init__(weight, every)
         if not 0 <= decay < 1:

@@ -43,6 +43,7 @@ class R1(_ZeroCentred):
 
     side = "real"
     slopes = frozenset({"real"})
+    fakes = False
 
 
 class R2(_ZeroCentred):
@@ -66,4 +67,3 @@ class R2(_ZeroCentred):
 
     side = "fake"
     slopes = frozenset({"fake"})
-    fakes = True
