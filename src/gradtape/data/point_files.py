@@ -90,6 +90,9 @@ def _read_csv(path: Path) -> PointSet:
         raise DataError(f"{path} is empty", remedy="give a .csv with one row of numbers per point")
     named = not all(_is_number(cell) for cell in rows[0])
     columns = tuple(rows[0]) if named else tuple(f"x{index}" for index in range(len(rows[0])))
+    twice = next((name for index, name in enumerate(columns) if name in columns[:index]), None)
+    if twice is not None:
+        raise DataError(f"{path} has two columns named {twice!r}", remedy="give each column a name of its own")
     body = rows[1:] if named else rows
     if not body:
         raise DataError(f"{path} has a line of names and no rows", remedy="give one row of numbers per point")

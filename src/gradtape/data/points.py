@@ -114,6 +114,8 @@ def from_points(X: Any, *, name: str = "data") -> PointSet:
 
 def _numbers(column: NDArray[Any], where: str) -> NDArray[np.float64]:
     """A column as float64, all finite; ``where`` is what errors call it."""
+    if column.dtype.kind in "mM":
+        raise DataError(f"X has dates or times in {where}", remedy="give numbers, such as days since the first")
     if column.dtype.kind not in "buif":
         for row, value in enumerate(column.tolist()):
             if value is None:

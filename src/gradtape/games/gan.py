@@ -14,7 +14,7 @@ from gradtape.errors import InputError
 from gradtape.games._average import MovingAverage
 from gradtape.games._judge import Judge, Told
 from gradtape.games._pace import Pace
-from gradtape.games._solver import FLAT, Solver, choose, descend
+from gradtape.games._solver import FLAT, MIXES, Solver, choose, descend, mixes
 from gradtape.games._unrolled import unrolled
 from gradtape.games.diversity import ModeSeeking
 from gradtape.games.losses import LOSSES, AdversarialLoss
@@ -243,6 +243,12 @@ class GAN:
         z = self.latent(n, random, next(self.average.parameters()).device)
         parts = zip(*(x.split(_CHUNK) for x in (z, *(() if condition is None else (condition,)))), strict=True)
         return torch.cat([self.average(*part) for part in parts])
+
+    @property
+    def judges_singly(self) -> bool:
+        """Whether the discriminator judges samples one by one, as far as is known; packs are judged together."""
+        together = any(view.packs > 1 for view in self.views) or mixes(self.models["discriminator"])
+        return not together and self.solver.reason != MIXES
 
     @torch.no_grad()
     def judge(self, x: Tensor, condition: Tensor | None = None) -> Tensor:

@@ -23,6 +23,7 @@ from gradtape.synthesis._weighed import Weighed
 from gradtape.synthesis.page import PICTURES, render
 from gradtape.training import Played
 
+_FAR, _FAR_AT_LEAST = 3.0, 0.1  # times the floor, and beyond it, from which samples are called far from the data
 _ACROSS = 10  # images in a row of a sheet
 _ROWS = 10  # rows of a sheet, and classes that are shown
 _DOTS = 1000  # points of a sheet
@@ -134,6 +135,10 @@ class Gallery:
             f"After {quality.step:,} steps samples score {_figure(quality.value)} against {quality.n:,} held-out "
             f"{what}, where real {what} score {_figure(quality.floor)}; lower is better."
         )
+        if quality.value > _FAR * quality.floor + _FAR_AT_LEAST:
+            sentence += f" They are far from real {what}: train longer, or see the findings."
+        if played.rollbacks and played.steps < plan.steps:
+            sentence += f" Training stopped at step {played.steps:,} of {plan.steps:,}: {played.stopped}."
         figures: dict[str, Any] = _finite(
             {
                 "data": {

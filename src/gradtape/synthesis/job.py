@@ -78,10 +78,10 @@ def synthesize(
     synthesizer.run = folder
     target = folder / ("samples" if isinstance(kind, Images) else "samples.csv") if out is None else Path(out)
     if out is not None:
-        _check_out(target, kind)
+        _check_out(target, kind, folder, resume)
 
     def deliver(opened: Run) -> None:
-        if out is None and target.exists():  # left by a run that was stopped after writing it
+        if (out is None or resume) and target.exists():  # left by a run that was stopped after writing it
             shutil.rmtree(target) if target.is_dir() else target.unlink()
         _write(target, synthesizer, read, n)
 
@@ -93,9 +93,11 @@ def synthesize(
     )
 
 
-def _check_out(target: Path, kind: Images | Points) -> None:
+def _check_out(target: Path, kind: Images | Points, run: Path, resume: bool) -> None:
     """Refuse what cannot be written, before an hour of training rather than after."""
-    if os.path.lexists(target):
+    if run.absolute() in (target.absolute(), *target.absolute().parents):
+        raise InputError(f"{target} lies in the run folder {run}", remedy="name a place outside it, or leave -o out")
+    if os.path.lexists(target) and not resume:  # a run that was stopped after writing it goes on
         raise InputError(f"{target} exists already", remedy="remove it or choose another name with -o")
     ending = target.suffix.lower()
     if isinstance(kind, Points) and ending not in (".csv", ".npz"):

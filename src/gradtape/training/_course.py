@@ -48,6 +48,7 @@ class Course:
         self.rollbacks: list[Rollback] = []
         self.steps = 0
         self.stopped = ""
+        self.given_up: Finding | None = None
 
     def record(self, step: int, value: float) -> None:
         """Note the quality after a look, and the average if it is the best."""
@@ -93,6 +94,7 @@ class Course:
             "rollbacks": [tuple(done) for done in self.rollbacks],
             "factor": self._weights.factor,
             "stopped": self.stopped,
+            "given_up": None if self.given_up is None else tuple(self.given_up),
             **self._progress(),
         }
 
@@ -102,6 +104,7 @@ class Course:
         self.rollbacks = [Rollback(*done) for done in state["rollbacks"]]
         self._weights.set(state["factor"])
         self.stopped = state["stopped"]
+        self.given_up = None if state["given_up"] is None else Finding(*state["given_up"])
         self._resume(state)
 
     def _progress(self) -> dict[str, Any]:

@@ -133,7 +133,7 @@ class Likeness:
         flat = flat.cpu().double()
         if condition is None:
             return flat
-        told = one_hot(condition, self._classes) if condition.dim() == 1 else condition
+        told = one_hot(condition.long(), self._classes) if condition.dim() == 1 else condition
         return torch.cat([flat, self._told * told.cpu()], dim=1)
 
 

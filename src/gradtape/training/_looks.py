@@ -47,7 +47,7 @@ class Looks:
         self._likeness = Likeness(real, condition, held_out, held_condition, seed)
         self.floor = self._likeness.floor if quality is None else math.nan
         self._rows: dict[str, tuple[Tensor, Tensor | None]] = {}
-        if held_out is not None:
+        if held_out is not None and game.judges_singly:  # else logits of batches of other sizes cannot be compared
             random = random_stream(seed, "judged")
             for name, rows, told in (("training", real, condition), ("held_out", held_out, held_condition)):
                 chosen = torch.randperm(len(rows), generator=random)[:_JUDGED].to(rows.device)

@@ -22,6 +22,9 @@ from gradtape.training.loop import Checkpoint, Loop, RandomState, Stateful
 from gradtape.training.progress import Progress, Silent
 
 _LOOKS = 20  # at the quality, where ``every`` is not given
+_SETTLED = (
+    100  # steps before which no game is taken back: rules speak of what lasts, and hardly anything has lasted yet
+)
 
 Look = Callable[[int, GAN], object]
 
@@ -96,7 +99,8 @@ def play(
         quality: ``quality(samples)``, lower is better, in place of the default.
         patience: Looks without improvement after which the game ends; None plays all steps.
         on_failure: ``"report"`` says in the end what the rules found. ``"rollback"`` asks the rules at every look: a
-            game that fails goes back to the last healthy look with one setting changed, at most 3 times.
+            game that fails after its first 100 steps goes back to the last healthy look with one setting changed, at
+            most 3 times; then it ends there.
         look: ``look(number of steps, game)``, called at each look; ``game.sample`` with a ``random`` of its own leaves
             the game as it was.
         progress: Told of every step, and of what is changed on the way.
@@ -163,6 +167,8 @@ def play(
         for (name, reading), number in readings.items():
             tracker.log(reading, number, names[name])
         failure = failing(findings(made)) if on_failure == "rollback" else None
+        if failure is not None and made < _SETTLED and failure.rule != "non-finite":
+            failure = None
         if failure is not None:
             return go_back(made, failure)
         course.record(made, value)
@@ -178,6 +184,7 @@ def play(
         back = course.go_back(made, failure)
         if back is None:
             course.stopped = f"{failure.rule} at step {made}, after {MOST} changes that did not help"
+            course.given_up = failure
             told.stage(course.stopped)
             return steps
         told.stage(str(course.rollbacks[-1]))
@@ -190,7 +197,7 @@ def play(
     try:
         with torch.random.fork_rng([real.device] if real.is_cuda else []):
             loop.run()
-        found = findings(course.steps)
+        found = [*findings(course.steps), *([course.given_up] if course.given_up is not None else [])]
     finally:
         tracker.close()
         if store is None:
@@ -216,6 +223,16 @@ def _check(real: Tensor, condition: Tensor | None, held_out: Tensor | None, held
         if told is not None and (rows is None or len(told) != len(rows)):
             count = "no" if rows is None else str(len(rows))
             raise InputError(f"{count} rows of {name} and {len(told)} conditions", remedy="give one for each row")
+    for name, told in (("condition", condition), ("held_condition", held_condition)):
+        if told is None:
+            continue
+        if told.is_floating_point() and (told.dim() != 2 or not bool(told.isfinite().all())):
+            raise InputError(
+                f"{name} is {told.dtype} of shape {tuple(told.shape)}, or holds values that are not finite",
+                remedy="give labels (n,) as integers, or finite attributes (n, k)",
+            )
+        if told.dim() == 1 and len(told) and int(told.min()) < 0:
+            raise InputError(f"{name} has the label {int(told.min())}", remedy="give labels from 0 up")
     if held_out is not None and held_out.shape[1:] != real.shape[1:]:
         raise InputError(
             f"held_out has the shape {tuple(held_out.shape)} and real {tuple(real.shape)}",
