@@ -292,7 +292,7 @@ def test_the_habits_of_scikit_learn() -> None:
 
 
 def test_copies_of_the_training_data_are_found() -> None:
-    from gradtape.synthesis._weighed import MEMORISED, weigh
+    from gradtape.synthesis._weighed import MEMORISED, nearness_in_words, weigh
     from gradtape.synthesis.synthesizer import _divide
     from gradtape.training import Played
 
@@ -307,6 +307,9 @@ def test_copies_of_the_training_data_are_found() -> None:
     fresh = weigh(played, data, samples[-100:].clone().normal_(generator=torch.Generator().manual_seed(0)), None, 0)
     assert fresh.findings == []
     assert fresh.quality == (0.5, 0.1, 30, 10)
+    few = weigh(played, data._replace(held_out=data.held_out[:2]), data.train[:100], None, 0)
+    assert few.findings == []  # two held-out images tell nothing
+    assert nearness_in_words(few.nearness, "images").startswith("With 2 held-out images it cannot be told")
 
 
 def test_constant_columns_alone_are_no_shape_of_points() -> None:

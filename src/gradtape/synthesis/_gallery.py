@@ -19,7 +19,7 @@ from gradtape.synthesis import _drawing
 from gradtape.synthesis._conditions import Conditions
 from gradtape.synthesis._plan import Plan
 from gradtape.synthesis._samples import Images, Points
-from gradtape.synthesis._weighed import Weighed
+from gradtape.synthesis._weighed import Weighed, nearness_in_words
 from gradtape.synthesis.page import PICTURES, render
 from gradtape.training import Played
 
@@ -164,7 +164,7 @@ class Gallery:
                 "findings": [finding._asdict() for finding in weighed.findings],
                 "fidelity": None if weighed.fidelity is None else weighed.fidelity.to_dict(),
                 "nearness": near.to_dict(),
-                "nearness_sentence": near.sentence(what),
+                "nearness_sentence": nearness_in_words(near, what),
                 "nearest": {name: found[2].tolist() for name, found in weighed.nearest.items()},
                 "agreement": None
                 if weighed.agreement is None

@@ -19,7 +19,7 @@ from gradtape.training import Played
 _SIDE = 16  # pixels that images are averaged down to before distances are taken
 _REFERENCE = 2000  # real samples that fidelity is measured against
 _NEIGHBOURS = 5
-_ENOUGH = 8  # held-out samples, for fidelity
+_ENOUGH = 8  # held-out samples, below which neither fidelity nor nearness can be told
 MEMORISED = "memorisation"
 
 
@@ -80,14 +80,14 @@ def weigh(played: Played, data: Any, made: Tensor, condition: Tensor | None, see
     step = played.steps if played.best_step is None else played.best_step
     quality = Quality(dict(played.quality).get(step, math.nan), played.floor, len(fresh), step)
     findings = list(played.findings)
-    if near.too_close and not any(finding.rule == MEMORISED for finding in findings):
+    if len(fresh) >= _ENOUGH and near.too_close and not any(finding.rule == MEMORISED for finding in findings):
         findings.append(
             Finding(
                 MEMORISED,
                 "generator",
                 "all parameters",
                 step,
-                near.sentence(),
+                nearness_in_words(near),
                 "train for fewer steps, or on more data",
             )
         )
@@ -108,6 +108,15 @@ def neighbours(rows: NDArray[np.float64], train: NDArray[np.float64]) -> tuple[N
     """Return the position of each row's nearest training sample, and its distance."""
     found = [torch.cdist(part, torch.from_numpy(train)).min(dim=1) for part in torch.from_numpy(rows).split(256)]
     return torch.cat([one.indices for one in found]).numpy(), torch.cat([one.values for one in found]).numpy()
+
+
+def nearness_in_words(near: Nearness, kind: str = "samples") -> str:
+    """Return what distances to the training data say, or that there are too few held-out samples to tell."""
+    if near.n_control < _ENOUGH:
+        return (
+            f"With {near.n_control} held-out {kind} it cannot be told whether samples come too near the training data."
+        )
+    return near.sentence(kind)
 
 
 def _nearest_few(
