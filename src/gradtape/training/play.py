@@ -22,9 +22,8 @@ from gradtape.training.loop import Checkpoint, Loop, RandomState, Stateful
 from gradtape.training.progress import Progress, Silent
 
 _LOOKS = 20  # at the quality, where ``every`` is not given
-_SETTLED = (
-    100  # steps before which no game is taken back: rules speak of what lasts, and hardly anything has lasted yet
-)
+_SETTLED = 100  # steps before which no game is taken back for what follows, as it takes time to settle
+_LATE = ("mode collapse", "diverging game", "player too strong")
 
 Look = Callable[[int, GAN], object]
 
@@ -99,8 +98,8 @@ def play(
         quality: ``quality(samples)``, lower is better, in place of the default.
         patience: Looks without improvement after which the game ends; None plays all steps.
         on_failure: ``"report"`` says in the end what the rules found. ``"rollback"`` asks the rules at every look: a
-            game that fails after its first 100 steps goes back to the last healthy look with one setting changed, at
-            most 3 times; then it ends there.
+            game that fails goes back to the last healthy look with one setting changed, at most 3 times; then it ends
+            there. Lost modes and balance count from step 100 on.
         look: ``look(number of steps, game)``, called at each look; ``game.sample`` with a ``random`` of its own leaves
             the game as it was.
         progress: Told of every step, and of what is changed on the way.
@@ -167,7 +166,7 @@ def play(
         for (name, reading), number in readings.items():
             tracker.log(reading, number, names[name])
         failure = failing(findings(made)) if on_failure == "rollback" else None
-        if failure is not None and made < _SETTLED and failure.rule != "non-finite":
+        if failure is not None and made < _SETTLED and failure.rule in _LATE:
             failure = None
         if failure is not None:
             return go_back(made, failure)
