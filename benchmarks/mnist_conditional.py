@@ -1,6 +1,6 @@
 """Digits on demand: what a classifier learns from generated MNIST alone, and how near the samples come to real ones.
 
-    GRADTAPE_DATA=FOLDER python benchmarks/mnist_conditional.py [--seeds 1] [--steps 16000] [--sheet FILE.png]
+    GRADTAPE_DATA=FOLDER python benchmarks/mnist_conditional.py [--seeds 1] [--steps 24000] [--sheet FILE.png]
 
 One CPU thread. A class-conditional game is played on the 60,000 training images; the averaged generator then makes
 10,000 digits, 1,000 of each class, and nothing is picked out of them. Figures, beside the same of real images:
@@ -90,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--steps", type=int, default=16_000)
+    parser.add_argument("--steps", type=int, default=24_000)
     parser.add_argument("--data-dir", help="folder that holds mnist/, if not GRADTAPE_DATA")
     parser.add_argument("--sheet", type=Path, help="save 200 samples of the last seed as a PNG")
     asked = parser.parse_args()
