@@ -23,7 +23,7 @@ from gradtape.synthesis._weighed import Weighed, nearness_in_words
 from gradtape.synthesis.page import PICTURES, render
 from gradtape.training import Played
 
-_FAR, _FAR_AT_LEAST = 3.0, 0.1  # times the floor, and beyond it, from which samples are called far from the data
+_FAR, _FAR_AT_LEAST = 3.0, 0.05  # times the floor, and beyond it, from which samples are called far from the data
 _ACROSS = 10  # images in a row of a sheet
 _ROWS = 10  # rows of a sheet, and classes that are shown
 _DOTS = 1000  # points of a sheet
