@@ -107,9 +107,10 @@ class Gallery:
         if isinstance(kind, Points):
             real = kind.shown(data.train)
             return {"real": real[: 2 * _DOTS], "samples": kind.shown(made)[: 2 * _DOTS]}
+        chosen = torch.tensor(self._real_rows())
         shown: dict[str, NDArray[Any]] = {
             "samples": kind.shown(game.sample(self._n, self._told(game), seeding.generator(self._seed, "sheets"))),
-            "real": kind.shown(data.train[self._real_rows()]),
+            "real": kind.shown(data.train[chosen.clamp(min=0)]) * (chosen >= 0).numpy()[:, None, None, None],
         }
         for name, source in (("samples", made), ("held out", data.held_out)):
             rows, found, _ = weighed.nearest[name]
@@ -117,13 +118,13 @@ class Gallery:
         return {name: images.astype(np.float32) for name, images in shown.items()}
 
     def _real_rows(self) -> list[int]:
-        """Return rows of real images that are laid out as the sheets are, as many as there are of each class."""
+        """Return rows of real images that are laid out as the sheets are; -1 where a class has none to show."""
         if not self._conditions.classes:
             return list(range(min(self._n, len(self._data.train))))
         labels = self._data.train_condition.cpu()
         rows: list[int] = []
         for label in range(self._rows):
-            found = torch.where(labels == label)[0].tolist() or [0]
+            found = torch.where(labels == label)[0].tolist() or [-1]
             rows += [found[index % len(found)] for index in range(_ACROSS)]
         return rows
 
