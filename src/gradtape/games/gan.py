@@ -14,12 +14,13 @@ from gradtape.errors import InputError
 from gradtape.games._average import MovingAverage
 from gradtape.games._judge import Judge, Told
 from gradtape.games._pace import Pace
+from gradtape.games._refusals import check_batch, check_parts, check_settings
 from gradtape.games._solver import FLAT, MIXES, Solver, choose, descend, mixes
 from gradtape.games._unrolled import unrolled
 from gradtape.games.diversity import ModeSeeking
 from gradtape.games.losses import LOSSES, AdversarialLoss
 from gradtape.games.penalties import R1, R2, Penalty
-from gradtape.games.views import Packing, View
+from gradtape.games.views import View
 from gradtape.seeding import generator as random_stream
 from gradtape.transforms import schedules
 
@@ -113,33 +114,8 @@ class GAN:
         autocast: torch.dtype | None = None,
         seed: int = 0,
     ) -> None:
-        if isinstance(loss, str) and loss not in LOSSES:
-            raise InputError(f"there is no loss {loss!r}", remedy=f"use one of {', '.join(LOSSES)}")
-        if solver not in ("auto", "one-pass", "alternating"):
-            raise InputError(f"there is no solver {solver!r}", remedy="use auto, one-pass or alternating")
-        if isinstance(latent, int) and latent < 1:
-            raise InputError(f"latent is {latent}", remedy="give the size of z, at least 1, or a function from n to z")
-        if unroll < 0 or generator_every < 1:
-            raise InputError(
-                f"unroll is {unroll} and generator_every is {generator_every}",
-                remedy="give unroll from 0 up and generator_every from 1 up",
-            )
-        if unroll and solver == "one-pass":
-            raise InputError(
-                f"unroll={unroll} looks ahead of the discriminator and one-pass does not",
-                remedy="use solver='auto' or 'alternating'",
-            )
-        if any(isinstance(view, Packing) for view in views[:-1]):
-            raise InputError("Packing is not the last of the views", remedy="put it at the end")
-        shared = {id(p) for p in generator.parameters()} & {id(p) for p in discriminator.parameters()}
-        if shared:
-            raise InputError(
-                f"generator and discriminator share {len(shared)} parameter{'s' if len(shared) > 1 else ''}",
-                remedy="give each its own",
-            )
-        for kind, given in ((Penalty, penalties or ()), (View, views), (ModeSeeking, diversity)):
-            if not isinstance(given, Sequence) or not all(isinstance(part, kind) for part in given):
-                raise InputError(f"{given!r} is no list of {kind.__name__}", remedy="give a list, such as [gt.R1(0.1)]")
+        check_settings(loss, latent, solver, unroll, generator_every)
+        check_parts(generator, discriminator, penalties or (), views, diversity)
         self.models: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
         self.average = copy.deepcopy(generator).requires_grad_(False).eval()
         self.loss = LOSSES[loss] if isinstance(loss, str) else loss
@@ -174,7 +150,7 @@ class GAN:
         Raises:
             InputError: A batch that is empty or not finite, or networks, views and batch that do not go together.
         """
-        self._check(real, condition)
+        check_batch(real, condition, self.views, self.diversity)
         told = () if condition is None else (condition,)
         moves = self.position % self._generator_every == 0
         due = [penalty for penalty in self.penalties if penalty.due(self.position)]
@@ -299,28 +275,6 @@ class GAN:
         self.position = state["position"]
         if self._asked != "alternating":
             self.solver = Solver(*state["solver"])
-
-    def _check(self, real: Tensor, condition: Tensor | None) -> None:
-        if not real.is_floating_point():
-            raise InputError(f"the batch is of {real.dtype}", remedy="give floats, such as images divided by 255")
-        if not len(real) or not bool(real.isfinite().all()):
-            what = "is empty" if not len(real) else "holds values that are not finite"
-            raise InputError(f"the batch of shape {tuple(real.shape)} {what}", remedy="leave such samples out")
-        if condition is not None and len(condition) != len(real):
-            raise InputError(
-                f"{len(real)} samples and a condition of length {len(condition)}", remedy="give one for each sample"
-            )
-        if condition is not None and condition.is_floating_point() and not bool(condition.isfinite().all()):
-            raise InputError("the condition holds values that are not finite", remedy="leave such samples out")
-        if self.diversity and len(real) < 2:
-            raise InputError("a batch of one has no pairs for the terms of diversity", remedy="give 2 samples or more")
-        for view in self.views:
-            if condition is not None and isinstance(view, Packing):
-                raise InputError(
-                    "Packing judges several samples at once and each has a condition of its own",
-                    remedy="leave one of them out; a discriminator with MinibatchStdDev goes with conditions",
-                )
-            view.check(real.shape)
 
     def _make(self, z: Tensor, told: Told, real: Tensor) -> Tensor:
         """Return generated samples, of the shape of the real ones."""
