@@ -12,7 +12,6 @@ import numpy.typing as npt
 from gradtape.augmentation.deliver import PICTURES
 from gradtape.augmentation.experiment import ARMS, BASELINE, SYNTHETIC, TITLES
 from gradtape.augmentation.outcome import points
-from gradtape.errors import RunError
 from gradtape.report import FindingRow, ImageGroup, IntervalRow, Line, Page
 from gradtape.runs import Run
 from gradtape.synthesis import MAKERS
@@ -31,12 +30,7 @@ def render(run: Run) -> str:
     Raises:
         RunError: The run folder holds no result, or a part of it is damaged.
     """
-    result = run.read_json("result.json")
-    try:
-        return _page(run, result)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        what = f"{run.path / 'result.json'} is damaged (it lacks what the report shows)"
-        raise RunError(what, remedy="start a new run") from error
+    return run.shown(_page)
 
 
 def _page(run: Run, result: _Result) -> str:

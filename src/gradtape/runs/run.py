@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -146,6 +146,19 @@ class Run:
             RunError: The file is missing or damaged.
         """
         return _load(self.path / name)
+
+    def shown(self, page: Callable[[Run, Any], str]) -> str:
+        """Return ``page(run, result)`` of ``result.json``.
+
+        Raises:
+            RunError: There is no result, or it lacks what the page shows.
+        """
+        result = self.read_json("result.json")
+        try:
+            return page(self, result)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            what = f"{self.path / 'result.json'} is damaged (it lacks what the report shows)"
+            raise RunError(what, remedy="start a new run") from error
 
     def read_arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays of an ``.npz`` file in the folder.

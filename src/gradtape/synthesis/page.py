@@ -31,12 +31,7 @@ def render(run: Run) -> str:
     Raises:
         RunError: The run folder holds no result, or a part of it is damaged.
     """
-    result = run.read_json("result.json")
-    try:
-        return _page(run, result)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        what = f"{run.path / 'result.json'} is damaged (it lacks what the report shows)"
-        raise RunError(what, remedy="start a new run") from error
+    return run.shown(_page)
 
 
 def _page(run: Run, result: _Result) -> str:
