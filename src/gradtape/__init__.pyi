@@ -1,3 +1,6 @@
+from . import adaptation as adaptation
+from .adaptation import DomainAdapter as DomainAdapter
+from .adaptation import Unlearner as Unlearner
 from .augmentation import AugmentResult as AugmentResult
 from .augmentation import augment as augment
 from .games import ADA as ADA

@@ -46,6 +46,10 @@ class GradientError(GradtapeError, ArithmeticError):
     """Gradients that a training cannot go on with: not finite for too many steps in a row."""
 
 
+class LeakError(GradtapeError):
+    """Labels of the target that were touched where only unlabelled data may be used."""
+
+
 def listed(names: Sequence[str]) -> str:
     """Return the first three names and how many more there are, for a sentence."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -202,7 +202,7 @@ def test_diagnose_a_run_under_way_and_afterwards(tmp_path: Path) -> None:
     listed = gradtape("runs", tmp_path).out
     assert listed.splitlines()[-1] == f"judge one with: gradtape diagnose {tmp_path / 'r'}"
     assert gradtape("report", tmp_path / "r").err == (
-        f"error: {tmp_path / 'r'} is a run of 'track': reports exist for augment and synthesize; see what its "
+        f"error: {tmp_path / 'r'} is a run of 'track': reports exist for augment, synthesize, adapt; see what its "
         f"gradients tell with: gradtape diagnose {tmp_path / 'r'}\n"
     )
 

@@ -75,7 +75,7 @@ def test_a_misspelt_name_is_recognised(here, source, meant):
     assert str(caught.value).startswith(
         f"there is no file, folder or built-in data named {source!r}, did you mean {meant}?: give a folder with"
     )
-    assert str(caught.value).endswith("or one of the names digits, mnist")
+    assert str(caught.value).endswith("or one of the names digits, mnist, usps")
 
 
 @pytest.mark.parametrize("source", ["", "qqqq", "no/such/place", "a\0b"])
@@ -109,6 +109,24 @@ def test_mnist_needs_a_data_folder(here, monkeypatch):
     pets(here / "elsewhere" / "mnist")
     with pytest.raises(DataError, match="elsewhere/mnist holds no idx files of images: put the files"):
         read("mnist")
+
+
+def test_usps_is_text(here):
+    (here / "usps").mkdir()
+    rows = [[label, *np.linspace(-1, 1, 256) * (1 - label)] for label in (0, 1, 0, 1)]
+    for name, more in (("zip_1000.train", ""), ("zip.test", " 7")):
+        text = "\n".join(" ".join(f"{value:.3f}" for value in row) for row in rows)
+        (here / "usps" / name).write_text(f"{text}{more}\n")
+    data = read("usps", data_dir=here)
+    assert data.images.shape == (8, 1, 16, 16)
+    assert data.labels.tolist() == [0, 1] * 4
+    assert data.official_test.tolist() == [4, 5, 6, 7]
+    assert data.images[0, 0, 15, 15] == 1
+    assert data.images[0, 0, 0, 0] == 0
+    assert data.images[1, 0, 3, 3] == pytest.approx(0.5)
+    (here / "usps" / "zip.test").write_text("1 2 3\n")
+    with pytest.raises(DataError, match=r"usps/zip.test is no file of USPS \(.*\): give --data-dir"):
+        read("usps", data_dir=here)
 
 
 def test_memory_that_does_not_suffice(here, monkeypatch):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gradtape.cli import augment, diagnose, doctor, export, report, runs, synthesize, track
+from gradtape.cli import adapt, augment, diagnose, doctor, export, report, runs, synthesize, track
 from gradtape.errors import GradtapeError
 
 # typer carries a click of its own since 0.26 and names only some of its errors; importing click as well costs 100 ms
@@ -44,6 +44,7 @@ def _stoppable(command: Callable[..., None]) -> Callable[..., None]:
 _commands: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("augment", augment.augment, "Make synthetic data, train with and without, say whether it helped."),
     ("synthesize", synthesize.synthesize, "Learn from images or points, write new ones of the same kind."),
+    ("adapt", adapt.adapt, "Learn from labelled data for other data without labels."),
     ("track", track.track, "Run a training script unchanged, say what its gradients tell."),
     ("diagnose", diagnose.diagnose, "Judge a stored run again."),
     ("report", report.report, "Make a finished run's report again."),

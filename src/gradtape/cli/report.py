@@ -14,6 +14,7 @@ def report(
 ) -> None:
     """Make the report of a finished run again, and say where it is."""
     from gradtape import augmentation, synthesis
+    from gradtape.adaptation import page as adaptation
     from gradtape.atomic import write_atomically
     from gradtape.cli._show import print_json
     from gradtape.errors import RunError
@@ -21,11 +22,10 @@ def report(
 
     opened = Run.open(run)
     try:
-        render = {"augment": augmentation.render, "synthesize": synthesis.render}.get(opened.info["command"])
+        pages = {"augment": augmentation.render, "synthesize": synthesis.render, "adapt": adaptation.render}
+        render = pages.get(opened.info["command"])
         if render is None:
-            remedy = (
-                f"reports exist for augment and synthesize; see what its gradients tell with: gradtape diagnose {run}"
-            )
+            remedy = f"reports exist for {', '.join(pages)}; see what its gradients tell with: gradtape diagnose {run}"
             raise RunError(f"{run} is a run of {opened.info['command']!r}", remedy=remedy)
         if opened.status != "finished":
             raise RunError(

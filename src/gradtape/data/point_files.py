@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import zipfile
 from dataclasses import replace
@@ -12,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gradtape.data._files import readable
+from gradtape.data._cells import KEYS, is_number, read_array, read_cells
+from gradtape.data._files import about, readable
 from gradtape.data._names import safe_name
 from gradtape.data.images import name_of
 from gradtape.data.points import PointSet, from_points
-from gradtape.errors import DataError, GradtapeError
-
-_KEYS = ("X", "points")
-_SAVE = "save it again with np.savez(path, X=...)"
+from gradtape.errors import DataError
 
 
 def holds_points(source: str | os.PathLike[str]) -> bool:
@@ -38,7 +35,7 @@ def holds_points(source: str | os.PathLike[str]) -> bool:
             return False
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    return "images.npy" not in names and any(f"{key}.npy" in names for key in _KEYS)
+    return "images.npy" not in names and any(f"{key}.npy" in names for key in KEYS)
 
 
 def read_points(source: str | os.PathLike[str]) -> tuple[PointSet, NDArray[Any] | None]:
@@ -64,59 +61,23 @@ def read_points(source: str | os.PathLike[str]) -> tuple[PointSet, NDArray[Any] 
     with readable(path):
         if path.suffix.lower() == ".csv":
             return replace(_read_csv(path), name=name), None
-        try:
-            loaded = np.load(path, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                array, labels = loaded, None
-            else:
-                with loaded as archive:
-                    array = archive[next(key for key in _KEYS if key in archive.files)]
-                    labels = archive["y"] if "y" in archive.files else None
-        except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            raise DataError(f"{path} is damaged ({str(error) or type(error).__name__})", remedy=_SAVE) from None
-    try:
+        array, labels = read_array(path)
+    with about(path):
         return from_points(array, name=name), labels
-    except GradtapeError as error:
-        raise DataError(f"{path}: {error.what}", remedy=error.remedy) from None
 
 
 def _read_csv(path: Path) -> PointSet:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} is no .csv of numbers ({error})", remedy="save it as UTF-8 with commas") from None
-    if not rows:
-        raise DataError(f"{path} is empty", remedy="give a .csv with one row of numbers per point")
-    named = not all(_is_number(cell) for cell in rows[0])
-    columns = tuple(rows[0]) if named else tuple(f"x{index}" for index in range(len(rows[0])))
-    twice = next((name for index, name in enumerate(columns) if name in columns[:index]), None)
-    if twice is not None:
-        raise DataError(f"{path} has two columns named {twice!r}", remedy="give each column a name of its own")
-    body = rows[1:] if named else rows
-    if not body:
-        raise DataError(f"{path} has a line of names and no rows", remedy="give one row of numbers per point")
-    for number, row in enumerate(body, 2 if named else 1):
-        if len(row) != len(columns):
-            what = f"{path} has {len(row)} cells in line {number} and {len(columns)} in line 1"
-            raise DataError(what, remedy="give every row the same columns")
+    columns, rows, lines = read_cells(path)
+    for line, row in zip(lines, rows, strict=True):
         for column, cell in zip(columns, row, strict=True):
-            if not _is_number(cell) or not np.isfinite(float(cell)):
-                said = f"{cell.strip()!r} in line {number} of column {column!r}"
+            if not is_number(cell) or not np.isfinite(float(cell)):
+                said = f"{cell!r} in line {line} of column {column!r}"
                 remedy = (
                     "give columns of numbers only; tables with text come in a later release"
-                    if cell.strip()
+                    if cell
                     else "fill it in or leave this row out"
                 )
                 raise DataError(f"{path} has {said}, which is no finite number", remedy=remedy)
-    whole = [all(cell.strip().lstrip("+-").isdigit() for cell in column) for column in zip(*body, strict=True)]
-    values = np.array([[float(cell) for cell in row] for row in body])
+    whole = [all(cell.lstrip("+-").isdigit() for cell in column) for column in zip(*rows, strict=True)]
+    values = np.array([[float(cell) for cell in row] for row in rows])
     return PointSet(values, columns, tuple("int64" if one else "float64" for one in whole))
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True

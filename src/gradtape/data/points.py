@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from gradtape.data._columns import columns_of
 from gradtape.errors import DataError, InputError
 
 _LATER = "give columns of numbers only; tables with text come in a later release"
-_FRAMES = ("pandas", "polars")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -92,24 +92,9 @@ def from_points(X: Any, *, name: str = "data") -> PointSet:
         >>> from_points([[0.5, 1.0], [0.25, 2.0], [0.0, 4.0]]).values.mean(axis=0)
         array([0.25      , 2.33333333])
     """
-    module = type(X).__module__.split(".")[0]
-    if module in _FRAMES and type(X).__name__ == "DataFrame":
-        names = [str(column) for column in X.columns]
-        raw = [np.asarray(X[column].to_numpy()) for column in X.columns]
-        if not names or not len(raw[0]):
-            raise DataError(f"X has {len(X)} rows and {len(names)} columns", remedy="give rows of numbers")
-        values = np.stack([_numbers(column, f"column {name!r}") for name, column in zip(names, raw, strict=True)], 1)
-        return PointSet(values, tuple(names), tuple(_kind(column) for column in raw), module, name)
-    try:
-        array = np.asarray(X)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(X).__name__])[0].strip().rstrip(".")
-        raise InputError(f"X of type {type(X).__name__} cannot be read as an array ({reason})", remedy=_LATER) from None
-    if array.ndim != 2 or not array.size:
-        raise InputError(f"X has shape {array.shape}", remedy="give points as (n, columns), one row each")
-    values = np.stack([_numbers(column, f"column {index}") for index, column in enumerate(array.T)], axis=1)
-    columns = tuple(f"x{index}" for index in range(array.shape[1]))
-    return PointSet(values, columns, (_kind(array),) * array.shape[1], "array", name)
+    given = columns_of(X, text=False)
+    values = np.stack([_numbers(column, given.where(index)) for index, column in enumerate(given.arrays)], axis=1)
+    return PointSet(values, given.names, tuple(_kind(column) for column in given.arrays), given.form, name)
 
 
 def _numbers(column: NDArray[Any], where: str) -> NDArray[np.float64]:

@@ -27,12 +27,12 @@ def read(source: str | os.PathLike[str], *, data_dir: str | os.PathLike[str] | N
     """Read labelled images.
 
     Args:
-        source: ``"digits"`` (comes with scikit-learn), ``"mnist"`` (from the data folder), or a path: a folder of
-            images by class (``root/class/image.png``; PNG, JPEG, BMP, GIF, WebP, TIFF, PGM, PPM), a folder with idx
-            files, one idx file of images, or an ``.npz`` with ``images`` and ``labels``. Where a folder has the name of
-            built-in data, write ``./digits`` or give a ``Path`` for the folder. Images have 1 or 3 channels, one size,
-            and sides of 4..256 pixels.
-        data_dir: Folder that holds ``mnist/``; the environment variable ``GRADTAPE_DATA`` if None.
+        source: ``"digits"`` (comes with scikit-learn), ``"mnist"`` or ``"usps"`` (from the data folder), or a path: a
+            folder of images by class (``root/class/image.png``; PNG, JPEG, BMP, GIF, WebP, TIFF, PGM, PPM), a folder
+            with idx files, one idx file of images, or an ``.npz`` with ``images`` and ``labels``. Where a folder has
+            the name of built-in data, write ``./digits`` or give a ``Path`` for the folder. Images have 1 or 3
+            channels, one size, and sides of 4..256 pixels.
+        data_dir: Folder that holds ``mnist/`` or ``usps/``; the environment variable ``GRADTAPE_DATA`` if None.
 
     Returns:
         The images in [0, 1] and all that is needed to give the same kind back; ``note`` says what was read and assumed.

@@ -6,6 +6,7 @@ from gradtape.report.images import ImageGroup
 from gradtape.report.intervals import IntervalRow
 from gradtape.report.lines import Line
 from gradtape.report.page import Page
+from gradtape.report.scatter import Points
 from gradtape.report.section import Section
 
-__all__ = ["Cell", "FindingRow", "ImageGroup", "IntervalRow", "Line", "Page", "Section"]
+__all__ = ["Cell", "FindingRow", "ImageGroup", "IntervalRow", "Line", "Page", "Points", "Section"]

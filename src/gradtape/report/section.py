@@ -13,6 +13,7 @@ from gradtape.report.heatmap import Map, heatmap_html
 from gradtape.report.images import ImageGroup, images_html
 from gradtape.report.intervals import IntervalRow, intervals_html
 from gradtape.report.lines import Line, lines_html
+from gradtape.report.scatter import Points, scatter_html
 from gradtape.report.tables import details_html, facts_html, table_html
 from gradtape.report.verdict import verdict_html
 
@@ -180,6 +181,23 @@ class Section:
         html = lines_html(lines, x_label=x_label, y_label=y_label, log_y=log_y, caption=caption)
         self._blocks.append(("lines", html))
 
+    def scatter(self, groups: Sequence[Points], *, x_label: str = "", y_label: str = "", caption: str = "") -> None:
+        """Add a scatter plot; charts that follow one another lie in a grid.
+
+        Args:
+            groups: Points that share a colour and a mark; of more than 1,500 an even share of each group is drawn.
+            x_label: Name of the x axis.
+            y_label: Name of the y axis.
+            caption: Title of the plot.
+
+        Raises:
+            InputError: No finite points, coordinates of different lengths, an unknown mark.
+
+        Examples:
+            >>> Section("Maps", anchor="a").scatter([Points("source", [0, 1], [1, 0]), Points("target", [2], [2])])
+        """
+        self._blocks.append(("scatter", scatter_html(groups, x_label=x_label, y_label=y_label, caption=caption)))
+
     def heatmap(
         self,
         rows: Sequence[str] | None = None,
@@ -255,7 +273,7 @@ class Section:
         out: list[str] = []
         grid: list[str] = []
         for kind, block in [*self._blocks, ("end", "")]:
-            if kind == "lines":
+            if kind in ("lines", "scatter"):
                 grid.append(block)
                 continue
             if grid:

@@ -23,7 +23,7 @@ from gradtape.runs.store import SeriesStore
 
 Status = Literal["running", "finished", "interrupted", "failed"]
 _FORMAT = 1
-_RESUMABLE = ("augment", "synthesize")  # commands that have --resume
+_RESUMABLE = ("augment", "synthesize", "adapt")  # commands that have --resume
 _PACKAGES = ("gradtape", "torch", "numpy", "scikit-learn")
 
 

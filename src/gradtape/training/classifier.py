@@ -11,8 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from gradtape.errors import InputError
 from gradtape.runs import SeriesStore
-from gradtape.seeding import derive
 from gradtape.seeding import generator as random_stream
+from gradtape.seeding import reseed
 from gradtape.tracking import track
 from gradtape.training.loop import Checkpoint, Loop, RandomState, Stateful
 from gradtape.training.progress import Progress
@@ -59,7 +59,7 @@ def train_classifier(
     every = max(1, steps // 20)
 
     def step(number: int) -> None:
-        torch.manual_seed(derive(seed, "noise", number))  # of dropout and its kin
+        reseed(images.device, seed, "noise", number)  # of dropout and its kin
         rows = torch.randint(len(images), (_BATCH,), generator=random).to(images.device)
         loss = cross_entropy(model(images[rows]), targets[rows])
         optimizer.zero_grad()

@@ -12,8 +12,8 @@ from torch import Tensor
 from gradtape.errors import InputError
 from gradtape.games import GAN
 from gradtape.runs import SeriesStore
-from gradtape.seeding import derive
 from gradtape.seeding import generator as random_stream
+from gradtape.seeding import reseed
 from gradtape.tracking import Finding, judge, read_history, track
 from gradtape.training._course import Course
 from gradtape.training._looks import Looks, Quality
@@ -151,7 +151,7 @@ def play(
         return judge([read_history(own, name).until(made - 1) for name in names.values()])
 
     def step(number: int) -> int | None:
-        torch.manual_seed(derive(seed, "noise", number))  # of dropout and its kin
+        reseed(real.device, seed, "noise", number)  # of dropout and its kin
         rows = torch.randint(len(real), (batch_size,), generator=random.generator).to(real.device)
         done = game.step(real[rows], None if condition is None else condition[rows])
         for name, known in names.items():

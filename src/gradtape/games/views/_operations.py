@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
 
 from gradtape.errors import InputError
 from gradtape.games.views._base import uniform
@@ -53,13 +55,29 @@ def cutout(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
     return x * ~hole
 
 
+def affine(x: Tensor, strength: float, random: torch.Generator) -> Tensor:
+    """Turn each image by up to 20 degrees, scale it by 0.8 to 1.25, shear it and move it by up to a tenth."""
+    if not strength:
+        return x  # or sampling would round
+    turn, size, shear, right, down = (strength * (2 * uniform(x, random) - 1).reshape(-1) for _ in range(5))
+    angle, scale = turn * (math.pi / 9), torch.exp(size * math.log(1.25))
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = torch.stack([cos, -sin + 0.2 * shear, 0.2 * right, sin, cos, 0.2 * down], dim=1).reshape(-1, 2, 3)
+    grid = affine_grid(rows, list(x.shape), align_corners=False)
+    return grid_sample(x, grid, align_corners=False)
+
+
 OPERATIONS: dict[str, Operation] = {
     "brightness": brightness,
     "saturation": saturation,
     "contrast": contrast,
     "translation": translation,
     "cutout": cutout,
+    "affine": affine,
 }
+
+POLICY = ("brightness", "saturation", "contrast", "translation", "cutout")
+"""What is done unless something else is asked for."""
 
 
 def checked_policy(owner: str, policy: Sequence[str]) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gradtape.errors import InputError
 from gradtape.games.views._base import View, uniform
-from gradtape.games.views._operations import OPERATIONS, checked_policy
+from gradtape.games.views._operations import OPERATIONS, POLICY, checked_policy
 
 _LIMIT = 0.8  # up to here changes do not leak into what the generator makes (Karras et al. 2020, section 2.2)
 _BATCHES = 4  # batches between two moves of p, as in the paper
@@ -49,7 +49,7 @@ class ADA(View):
 
     def __init__(
         self,
-        policy: Sequence[str] = tuple(OPERATIONS),
+        policy: Sequence[str] = POLICY,
         target: float = 0.6,
         horizon: int = 100_000,
         p: float = 0.0,

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from gradtape.games.views._base import Amount, Setting, View
-from gradtape.games.views._operations import OPERATIONS, checked_policy
+from gradtape.games.views._operations import OPERATIONS, POLICY, checked_policy
 
 
 class DiffAugment(View):
     """Change every image, real and generated, so that the discriminator cannot learn few images by heart.
 
     ``brightness`` adds U(-0.5, 0.5), ``saturation`` stretches colours by U(0, 2), ``contrast`` stretches by
-    U(0.5, 1.5), ``translation`` moves by up to an eighth of a side, ``cutout`` sets half of each side to 0: in this
-    order or another, one draw per image.
+    U(0.5, 1.5), ``translation`` moves by up to an eighth of a side, ``cutout`` sets half of each side to 0, and
+    ``affine``, only where asked for, turns by up to 20 degrees, scales by 0.8 to 1.25, shears and moves by up to a
+    tenth: in this order or another, one draw per image.
 
     Args:
         policy: Operations, in the order in which they are done.
@@ -35,7 +36,7 @@ class DiffAugment(View):
 
     images = True
 
-    def __init__(self, policy: Sequence[str] = tuple(OPERATIONS), strength: Amount = 1.0) -> None:
+    def __init__(self, policy: Sequence[str] = POLICY, strength: Amount = 1.0) -> None:
         self.policy = checked_policy("DiffAugment", policy)
         self._strength = Setting("strength of DiffAugment", strength)
 

@@ -1,0 +1,176 @@
+"""Source only and every candidate, trained one after the other; then one is chosen, without labels of the target."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from gradtape.adaptation._label_shift import LabelShift, label_shift
+from gradtape.adaptation._networks import Networks
+from gradtape.adaptation._training import Domains, Look, Plan, Trained, fit, outputs_of
+from gradtape.adaptation.choosing import REGRESSION, best, score_of
+from gradtape.adaptation.methods import Method, Task, parts_of, slow_ramp
+from gradtape.adaptation.validators import VALIDATORS, Outputs
+from gradtape.errors import InputError
+from gradtape.runs import Run
+from gradtape.training import Checkpoint, Progress
+
+_GRID = (0.1, 0.5, 1.0)
+
+
+class Setting(NamedTuple):
+    """What a candidate is.
+
+    Attributes:
+        method: Its name.
+        strength: λ at the end of the ramp; None for source only.
+    """
+
+    method: str
+    strength: float | None
+
+    @property
+    def title(self) -> str:
+        """Name and strength."""
+        return self.method if self.strength is None else f"{self.method} {self.strength:g}"
+
+
+class Found(NamedTuple):
+    """What the search found.
+
+    Attributes:
+        settings: In the order in which they were trained; source only is first.
+        trained: What came of each.
+        source: Source only, at its last step.
+        method: What was chosen, at its step.
+        chosen: Index of the chosen setting, and of its look.
+        shift: What was found about the prevalence of classes; None for a regression or without a target.
+    """
+
+    settings: list[Setting]
+    trained: list[Trained]
+    source: Method
+    method: Method
+    chosen: tuple[int, int]
+    shift: LabelShift | None
+
+
+def candidates_of(method: str | Sequence[str], strength: float | Sequence[float] | None, select: Any) -> list[Setting]:
+    """Return all candidates; source only first.
+
+    Raises:
+        InputError: An unknown method, a strength out of range, or several of something and nothing that selects.
+    """
+    names = [method] if isinstance(method, str) else list(method)
+    if strength is None:
+        strengths: list[float] = list(_GRID) if select is not None else [0.5]
+    else:
+        strengths = [float(each) for each in (strength if isinstance(strength, Sequence | np.ndarray) else [strength])]
+    if not names or not strengths:
+        raise InputError("no method or no strength was given", remedy="name one at least")
+    for each in strengths:
+        if not (np.isfinite(each) and each >= 0):
+            raise InputError(f"strength is {each}", remedy="give a finite number from 0 up")
+    if select is None and (len(names) > 1 or len(strengths) > 1):
+        raise InputError("there are several methods or strengths", remedy="say what selects, such as select='snd'")
+    for name in names:
+        parts_of(name)
+    adapting = [Setting(name, each) for name in names if name != "source" for each in strengths]
+    return [Setting("source", None), *dict.fromkeys(adapting)]
+
+
+def validators_of(select: str | Sequence[str] | None, task: Task) -> tuple[str, ...]:
+    """Return the validators that select.
+
+    Raises:
+        InputError: An unknown one, or one that does not apply.
+    """
+    if select is None:
+        return ()
+    apply = tuple(VALIDATORS) if task == "classification" else REGRESSION
+    names = apply if select == "ensemble" else (select,) if isinstance(select, str) else tuple(select)
+    for name in names or ("nothing",):
+        if name not in apply:
+            raise InputError(f"select is {name!r}", remedy=f"use {', '.join(apply)}, ensemble, or several in a list")
+    return names
+
+
+def search(
+    data: Domains,
+    networks: Networks,
+    plan: Plan,
+    settings: Sequence[Setting],
+    validators: Sequence[str],
+    *,
+    correct: bool = False,
+    run: Run | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """Train every candidate and choose."""
+
+    def judge(outputs: Outputs) -> dict[str, float]:
+        return {name: score_of(name, outputs, several=len(validators) > 1) for name in validators}
+
+    trained: list[Trained] = []
+    methods: list[Method] = []
+    shift = None
+    for index, setting in enumerate(settings):
+        plain = setting.strength is None
+        ramp = 0.0 if setting.strength is None else slow_ramp(plan.steps, setting.strength)
+        method = networks.method(setting.method, ramp, plan.steps).to(data.source.device)
+        if progress is not None:
+            progress.stage(setting.title)
+        seen = data._replace(gaps=None) if plain else data
+        checkpoint = (
+            None if run is None else Checkpoint(run.path / "checkpoints" / f"{index}", every=max(1, plan.steps // 10))
+        )
+        trained.append(
+            fit(
+                method,
+                seen,
+                plan,
+                judge,
+                checkpoint=checkpoint,
+                store=None if run is None else run.series,
+                player=setting.title,
+                progress=progress,
+            )
+        )
+        methods.append(method)
+        if plain and networks.task == "classification" and data.target is not None:
+            shift = _shift(outputs_of(method, data), plan.seed)
+            if correct and shift is not None and shift.shifted:
+                weights = torch.from_numpy(shift.weights)[data.labels.cpu()]
+                data = data._replace(weights=weights)
+    chosen = _choice(trained, validators)
+    method = methods[chosen[0]]
+    method.load_state_dict(trained[chosen[0]].looks[chosen[1]].state)
+    source = methods[0]
+    if source is method:
+        source = copy.deepcopy(source)
+        source.load_state_dict(trained[0].looks[-1].state)
+    return Found(list(settings), trained, source, method, chosen, shift)
+
+
+def _shift(outputs: Outputs, seed: int) -> LabelShift | None:
+    classes = outputs.source_logits.shape[1]
+    if classes < 2 or len(np.unique(outputs.source_labels)) < classes:
+        return None
+    source, target = (
+        torch.softmax(torch.from_numpy(each).double(), 1).numpy()
+        for each in (outputs.source_logits, outputs.target_logits)
+    )
+    return label_shift(source, outputs.source_labels, target, seed=seed)
+
+
+def _choice(trained: Sequence[Trained], validators: Sequence[str]) -> tuple[int, int]:
+    """Return the candidate and its look with the best score, or the best mean rank of several."""
+    if not validators:
+        return len(trained) - 1, len(trained[-1].looks) - 1
+    places = [(index, number) for index, each in enumerate(trained) for number in range(len(each.looks))]
+    looks: list[Look] = [trained[index].looks[number] for index, number in places]
+    return places[best({name: np.array([look.scores[name] for look in looks]) for name in validators})]
