@@ -65,7 +65,7 @@ class Unlearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         >>> group = rng.integers(0, 2, 400)
         >>> X = rng.normal(size=(400, 3)) + group[:, None] * [1, 0, 0]
         >>> y = X[:, 0] + X[:, 1] > 0.5
-        >>> model = Unlearner(strength=4, steps=400).fit(X, y, attribute=group)
+        >>> model = Unlearner(strength=16, steps=100).fit(X, y, attribute=group)
         >>> plain, chosen = model.trade_off_
         >>> chosen.disparity.mean < plain.disparity.mean / 2
         True
