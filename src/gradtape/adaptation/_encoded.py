@@ -52,15 +52,13 @@ class Reading(NamedTuple):
 
 
 def encoded(
-    X: Any, y: Any, Xt: Any, yt: Any, domains: Any, *, task: Task, seed: int, device: torch.device, needs_target: bool
+    X: Any, y: Any, Xt: Any, yt: Any, domains: Any, *, task: Task, seed: int, device: torch.device
 ) -> tuple[Reading, Domains]:
     """Read what ``fit`` was given."""
     if isinstance(X, Dataset):
         X, y = unpacked(X)
     if isinstance(Xt, Dataset):
         Xt, _ = unpacked(Xt)
-    if Xt is None and needs_target:
-        warnings.warn("no target was given: source only is trained (give Xt)", UserWarning, stacklevel=3)
     encoder = Encoder.of(X, Xt)
     inputs = encoder.encode(X)
     target = None if Xt is None else encoder.encode(Xt)

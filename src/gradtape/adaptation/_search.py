@@ -13,7 +13,7 @@ from gradtape.adaptation._label_shift import LabelShift, label_shift
 from gradtape.adaptation._networks import Networks
 from gradtape.adaptation._training import Domains, Look, Plan, Trained, fit, outputs_of
 from gradtape.adaptation.choosing import REGRESSION, best, score_of
-from gradtape.adaptation.methods import Method, Task, parts_of, slow_ramp
+from gradtape.adaptation.methods import METHODS, Method, Task, parts_of, slow_ramp
 from gradtape.adaptation.validators import VALIDATORS, Outputs
 from gradtape.errors import InputError
 from gradtape.runs import Run
@@ -37,6 +37,25 @@ class Setting(NamedTuple):
     def title(self) -> str:
         """Name and strength."""
         return self.method if self.strength is None else f"{self.method} {self.strength:g}"
+
+    @property
+    def parts(self) -> list[type[Method]]:
+        """The classes of the methods that it is made of."""
+        return [METHODS[part] for part in parts_of(self.method)]
+
+    @property
+    def needs_target(self) -> bool:
+        """Whether it cannot do without a target."""
+        return any(part.needs_target for part in self.parts)
+
+    def check(self, task: Task, sources: int) -> None:
+        """Refuse what it cannot be used for."""
+        for part in self.parts:
+            if task not in part.tasks:
+                raise InputError(f"{part.name} is no method for {task}", remedy="use another, such as dann")
+            if part.needs_domains and sources < 2:
+                what = f"{part.name} was given one source"
+                raise InputError(what, remedy="give domains=, which of several sources each row is from")
 
 
 class Found(NamedTuple):

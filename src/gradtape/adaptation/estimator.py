@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
@@ -26,7 +27,7 @@ from gradtape.adaptation._search import Setting, candidates_of, search, validato
 from gradtape.adaptation._told import told
 from gradtape.adaptation._training import Domains, Plan, seen
 from gradtape.adaptation.labels import TargetLabels
-from gradtape.adaptation.methods import METHODS, Method, Task, parts_of, slow_ramp
+from gradtape.adaptation.methods import Method, Task, slow_ramp
 from gradtape.adaptation.outcome import Outcome
 from gradtape.data import Table
 from gradtape.errors import InputError, RunError
@@ -144,18 +145,18 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         """
         settings = candidates_of(self.method, self.strength, self.select)
         validators = validators_of(self.select, self.task)
-        self._check(settings)
+        self._check()
         device = resolve_device(self.device)
         if isinstance(X, tuple):
             what = f"{len(X)} inputs were given"
             raise InputError(what, remedy="give one; the features of a method's module may take several")
         self._look(X, first=True)
-        wanted = any(METHODS[part].needs_target for each in settings for part in parts_of(each.method))
-        read, data = encoded(X, y, Xt, yt, domains, task=self.task, seed=self.seed, device=device, needs_target=wanted)
-        if data.target is None:
-            settings = [
-                each for each in settings if not any(METHODS[part].needs_target for part in parts_of(each.method))
-            ]
+        read, data = encoded(X, y, Xt, yt, domains, task=self.task, seed=self.seed, device=device)
+        for each in settings:
+            each.check(self.task, read.sources)
+        if data.target is None and any(each.needs_target for each in settings):
+            warnings.warn("no target was given: source only is trained (give Xt)", UserWarning, stacklevel=2)
+            settings = [each for each in settings if not each.needs_target]
         networks = Networks(
             read.encoder.shape, len(read.classes) or 1, self.task, read.sources, self.seed, self.features, self.head
         )
@@ -263,7 +264,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
 
         return float((r2_score if self.task == "regression" else accuracy_score)(y, self.predict(X)))
 
-    def _check(self, settings: Sequence[Setting]) -> None:
+    def _check(self) -> None:
         for name, least in (("steps", 2), ("batch_size", 2)):
             value = getattr(self, name)
             if value is not None and (
@@ -278,10 +279,6 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             raise InputError(f"learning_rate is {self.learning_rate}", remedy="give a number above 0, such as 3e-3")
         if self.resume and self.run is None:
             raise InputError("resume needs a run", remedy="name the run folder to go on with")
-        for each in settings:
-            for part in parts_of(each.method):
-                if self.task not in METHODS[part].tasks:
-                    raise InputError(f"{part} is no method for {self.task}", remedy="use another, such as dann")
 
     def _plan(self) -> Plan:
         steps = self.steps or _STEPS
