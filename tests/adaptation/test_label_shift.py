@@ -35,7 +35,8 @@ def test_a_known_shift_is_estimated_even_from_a_badly_calibrated_model(options):
     assert found.p_value < 0.001
 
 
-def test_the_interval_covers_the_truth_in_95_percent_of_experiments():
+def test_the_interval_covers_the_truth_in_95_percent_of_experiments(monkeypatch):
+    monkeypatch.setattr(module, "_REPEATS", 100)
     found = [shift_of([0.5, 0.5], [0.75, 0.25], 80, 80, seed) for seed in range(100)]
     assert sum(shift.low[0] <= 0.75 <= shift.high[0] for shift in found) >= 88
     assert np.mean([shift.high[0] - shift.low[0] for shift in found]) < 0.25
@@ -43,10 +44,32 @@ def test_the_interval_covers_the_truth_in_95_percent_of_experiments():
     assert all((shift.low <= shift.target).all() and (shift.target <= shift.high).all() for shift in found)
 
 
-def test_no_shift_is_seldom_called_one():
+def test_no_shift_is_seldom_called_one(monkeypatch):
+    monkeypatch.setattr(module, "_REPEATS", 50)
     found = [shift_of([0.6, 0.4], [0.6, 0.4], 80, 80, seed) for seed in range(100)]
     assert sum(shift.shifted for shift in found) <= 10
     assert sum(shift.p_value < 0.05 for shift in found) <= 10
+
+
+def test_a_shift_needs_both_the_counts_and_the_shares(monkeypatch):
+    labels, known = sample([0.5, 0.5], 200, np.random.default_rng(0))
+    mostly = known[labels == 1]
+    assert label_shift(known, labels, mostly).shifted
+    monkeypatch.setattr(module, "_test", lambda *arguments: 1.0)
+    assert not label_shift(known, labels, mostly).shifted
+    monkeypatch.setattr(module, "_test", lambda *arguments: 0.0)
+    assert not label_shift(known, labels, known).shifted
+
+
+def test_two_newton_steps_come_close_to_a_calibration_of_the_rows_drawn():
+    labels, known = sample([0.3, 0.7], 200, np.random.default_rng(0), apart=1.5, temperature=0.5)
+    logs, truth = np.log(known), np.eye(2)[labels]
+    thetas, shares = module._recalibrated(logs, truth, module._calibration(logs, truth), np.random.default_rng(5))
+    rows = np.random.default_rng(5).integers(0, 200, (200, 200))
+    for row, theta, share in list(zip(rows, thetas, shares, strict=True))[:20]:
+        assert share == pytest.approx(truth[row].mean(axis=0))
+        assert theta == pytest.approx(module._calibration(logs[row], truth[row]), abs=0.03)
+    assert thetas.std(axis=0).min() > 0.05
 
 
 def test_the_shares_are_those_of_saerens_row_by_row():
@@ -156,9 +179,10 @@ def test_sentences():
         "The shares of the classes shift (p = 0.0012): class 0 0.50 -> 0.25 [0.12, 0.80], class 1 0.50 -> 0.75 ["
     )
     assert found._replace(shifted=False).sentence == (
-        "No shift in the shares of the classes can be told from chance (p = 0.0012), "
-        "if each class looks the same in both domains."
+        "No shift in the shares of the classes can be told from chance, if each class looks the same in both domains: "
+        "p = 0.0012 for the counts of predictions, and the shares estimated from them lie near enough to the source's."
     )
+    assert "class no 0.50 -> 0.25" in found.told(["no", "yes"])
     ten = np.arange(10) ** 2 / 285
     named = LabelShift(np.full(10, 0.1), ten, ten, ten, ten, 0.01, True).sentence
     assert [named.count(f"class {c} ") for c in range(10)] == [1, 0, 0, 0, 0, 0, 0, 0, 1, 1]

@@ -42,19 +42,19 @@ class LabelShift(NamedTuple):
     @property
     def sentence(self) -> str:
         """What may be said, in words; of many classes, of the three that move most."""
-        return self.told()
+        return self.told([str(c) for c in range(len(self.source))])
 
-    def told(self, names: Sequence[str] | None = None) -> str:
-        """Return ``sentence`` with the classes' names."""
+    def told(self, names: Sequence[str]) -> str:
+        """Return ``sentence`` with the names of the classes."""
         if not self.shifted:
             return (
-                f"No shift in the shares of the classes can be told from chance (p = {self.p_value:.2g}), "
-                "if each class looks the same in both domains."
+                "No shift in the shares of the classes can be told from chance, if each class looks the same in both "
+                f"domains: p = {self.p_value:.2g} for the counts of predictions, and the shares estimated from them lie "
+                "near enough to the source's."
             )
         most = np.sort(np.argsort(-np.abs(self.target - self.source), kind="stable")[:3])
-        titles = names or [str(c) for c in range(len(self.source))]
         figures = ", ".join(
-            f"class {titles[c]} {self.source[c]:.2f} -> {self.target[c]:.2f} [{self.low[c]:.2f}, {self.high[c]:.2f}]"
+            f"class {names[c]} {self.source[c]:.2f} -> {self.target[c]:.2f} [{self.low[c]:.2f}, {self.high[c]:.2f}]"
             for c in most
         )
         return (
@@ -80,7 +80,7 @@ def label_shift(
     The probabilities are calibrated on the source rows, ``softmax(a log p + b)`` with one slope and a bias per class.
     Then ``q_y = mean_j r_jy`` and ``r_jy ∝ p(y | x_j) q_y / s_y``, in turns from ``q = s`` (the source's shares), climb
     to the shares under which the target is most likely. Intervals resample both parts 200 times; the calibration
-    follows by one Newton step. ``shifted`` needs two things: predicted classes counted in both parts that differ by
+    follows by two Newton steps. ``shifted`` needs two things: predicted classes counted in both parts that differ by
     more than chance (the chi-squared statistic against 2,000 draws with the same totals), and shares further from the
     source's than those of ``1 - level`` of the samples of that size drawn from the source itself.
 
@@ -136,10 +136,11 @@ def label_shift(
     theta = _calibration(logs, truth)
     shares = truth.mean(axis=0)
     estimate = _shares(_calibrated(target_logs, theta[None]), shares[None], shares[None])[0]
-    drawn, _ = _resampled(logs, truth, theta, target_logs, estimate, len(target), rng)
-    null, null_shares = _resampled(logs, truth, theta, logs, shares, len(target), rng)
+    thetas, drawn_shares = _recalibrated(logs, truth, theta, rng)
+    drawn = _resampled(target_logs, len(target), estimate, thetas, drawn_shares, rng)
+    null = _resampled(logs, len(target), shares, thetas, drawn_shares, rng)
     low, high = np.quantile(drawn, [level / 2, 1 - level / 2], axis=0)
-    usual = float(np.quantile(np.abs(null - null_shares).sum(axis=1), 1 - level))
+    usual = float(np.quantile(np.abs(null - drawn_shares).sum(axis=1), 1 - level))
 
     def spread(values: FloatArray) -> FloatArray:
         found = np.zeros(k)
@@ -222,10 +223,10 @@ def _test(source: NDArray[np.int64], target: NDArray[np.int64], k: int, rng: np.
 
 def _calibrated(logs: FloatArray, theta: FloatArray) -> FloatArray:
     """Return softmax(a log p + b) for each (a, b) of ``theta`` (r, 1 + k), of shape (r, rows, k)."""
-    from scipy.special import softmax
-
-    found: FloatArray = softmax(theta[:, :1, None] * logs + theta[:, None, 1:], axis=-1)
-    return found
+    z = theta[:, :1, None] * logs + theta[:, None, 1:]
+    p: FloatArray = np.exp(z - z.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
 
 
 def _slopes(logs: FloatArray, truth: FloatArray, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -238,9 +239,10 @@ def _slopes(logs: FloatArray, truth: FloatArray, theta: FloatArray) -> tuple[Flo
     gradients = np.hstack([((p - truth) * logs).sum(axis=1, keepdims=True), p - truth]) + pull
     mean = (p * logs).sum(axis=1, keepdims=True)
     cross = p * (logs - mean)
-    slope = np.array([[(cross * logs).sum()]])
-    biases = np.diag(p.sum(axis=0)) - p.T @ p
-    hessian = np.block([[slope, cross.sum(axis=0)[None]], [cross.sum(axis=0)[:, None], biases]])
+    hessian = np.empty((len(theta), len(theta)))
+    hessian[0, 0] = (cross * logs).sum()
+    hessian[0, 1:] = hessian[1:, 0] = cross.sum(axis=0)
+    hessian[1:, 1:] = np.diag(p.sum(axis=0)) - p.T @ p
     return gradients, hessian / len(logs) + np.eye(len(theta)) / 9 / len(logs)
 
 
@@ -274,27 +276,31 @@ def _shares(p: FloatArray, source: FloatArray, start: FloatArray) -> FloatArray:
     return found
 
 
-def _resampled(
-    logs: FloatArray,
-    truth: FloatArray,
-    theta: FloatArray,
-    pool: FloatArray,
-    start: FloatArray,
-    m: int,
-    rng: np.random.Generator,
+def _recalibrated(
+    logs: FloatArray, truth: FloatArray, theta: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """Return shares (repeats, k) of ``m`` rows drawn from ``pool``, and of the source rows drawn to calibrate each."""
-    n, k = truth.shape
-    gradients, hessian = _slopes(logs, truth, theta)
-    counts = rng.multinomial(n, np.full(n, 1 / n), size=_REPEATS)
-    thetas = theta - np.linalg.solve(hessian, (counts @ gradients / n).T).T
-    shares = np.maximum(counts @ truth, 0.5) / n
-    shares /= shares.sum(axis=1, keepdims=True)
-    at_once = max(1, _VALUES_AT_ONCE // (m * k))
+    """Return calibrations (repeats, 1 + k) and shares (repeats, k) of source rows drawn anew."""
+    n = len(truth)
+    thetas, shares = [], []
+    for rows in rng.integers(0, n, (_REPEATS, n)):
+        found = theta
+        for _ in range(2):  # one Newton step runs too far with few rows, and more can overshoot
+            gradients, hessian = _slopes(logs[rows], truth[rows], found)
+            found = found - np.linalg.solve(hessian, gradients.mean(axis=0))
+        thetas.append(found)
+        shares.append(np.maximum(truth[rows].mean(axis=0), 0.5 / n))
+    return np.stack(thetas), np.stack(shares) / np.sum(shares, axis=1, keepdims=True)
+
+
+def _resampled(
+    pool: FloatArray, m: int, start: FloatArray, thetas: FloatArray, shares: FloatArray, rng: np.random.Generator
+) -> FloatArray:
+    """Return the estimated shares (repeats, k) of ``m`` rows drawn from ``pool``, under each calibration."""
+    at_once = max(1, _VALUES_AT_ONCE // (m * pool.shape[1]))
     found = []
     for first in range(0, _REPEATS, at_once):
         part = slice(first, first + at_once)
         rows = rng.integers(0, len(pool), (len(thetas[part]), m))
         p = np.stack([_calibrated(pool[row], one[None])[0] for row, one in zip(rows, thetas[part], strict=True)])
-        found.append(_shares(p, shares[part], np.broadcast_to(start, (len(p), k))))
-    return np.concatenate(found), shares
+        found.append(_shares(p, shares[part], np.broadcast_to(start, shares[part].shape)))
+    return np.concatenate(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -58,10 +57,10 @@ def opposed(
     logits = critic(shown).reshape(-1)
     source, target = logits[:n], logits[n:]
     if loss == "nonsaturating" and shown.requires_grad:
-        ratio = LOSSES[loss].ratio
-        both = logits.detach()
-        slopes = -torch.cat([ratio(-both[:n], -both[:n]), ratio(both[n:], both[n:])])[:, None]
-        shown.register_hook(lambda grad: grad * slopes.reshape(-1, *[1] * (grad.dim() - 1)))
+        turned = logits.detach().clone()
+        turned[:n].neg_()  # to its critic, a row of the source is what a row of the target is with the opposite sign
+        slopes = -LOSSES[loss].ratio(turned, turned)
+        shown.register_hook(lambda grad: grad * slopes[:, None])
     return domain_loss(source, target, weights), domain_accuracy(logits.detach(), n)
 
 
@@ -69,6 +68,7 @@ def domain_loss(source: Tensor, target: Tensor, weights: tuple[Tensor, Tensor] |
     """Return ``(mean softplus(-source) + mean softplus(target)) / 2``, means by weights if there are any.
 
     Examples:
+        >>> import torch
         >>> domain_loss(torch.zeros(3), torch.zeros(2))
         tensor(0.6931)
     """
