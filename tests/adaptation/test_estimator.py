@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 
 import gradtape as gt
 from gradtape.adaptation import METHODS, TargetLabels, _search, slow_ramp
-from gradtape.errors import GradtapeError, InputError, LeakError, RunError
+from gradtape.errors import GradientError, GradtapeError, InputError, LeakError, RunError
 from gradtape.runs import Run
 
 
@@ -116,6 +116,20 @@ def test_a_validator_chooses_method_strength_and_step() -> None:
     p = fitted.predict_proba(pair.Xt)
     found = -(p.mean(0) * np.log(p.mean(0))).sum() + (p * np.log(p)).sum(1).mean()
     assert found == pytest.approx(max(scores), abs=1e-5)
+
+
+def test_nothing_is_chosen_by_nine_rows_of_a_class() -> None:
+    pair = misled(n=200)
+    for few, methods in ((9, {"source"}), (10, {"source", "dann"})):
+        rows = np.concatenate([np.flatnonzero(pair.ys == 0)[:few], np.flatnonzero(pair.ys == 1)])
+        fitted = adapter(select="entropy", steps=20).fit(pair.Xs[rows], pair.ys[rows], pair.Xt)
+        assert fitted.outcome_.candidates[fitted.outcome_.chosen].method in methods
+        assert ("9 rows of its rarest class" in fitted.outcome_.verdict.sentence) == (few == 9)
+
+
+def test_a_training_that_diverges_is_said_to() -> None:
+    with pytest.raises(GradientError, match="diverged"):
+        adapter(learning_rate=1e6, steps=20).fit(*misled(n=40)[:3])
 
 
 def test_a_shift_of_prevalence_is_said_and_corrected() -> None:
@@ -326,6 +340,12 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"label_shift": "mend"}, "label_shift is 'mend'"),
     ({"learning_rate": 0.0}, "learning_rate is 0"),
     ({"resume": True}, "resume needs a run"),
+    ({"method": None}, "method is None"),
+    ({"strength": "much"}, "strength is 'much'"),
+    ({"seed": 1.5}, "seed is 1.5"),
+    ({"device": None}, "device is None"),
+    ({"method": "generalisation"}, "generalisation was given one source"),
+    ({"method": "adda+mcc"}, "adda runs the networks in its own way"),
 ]
 
 

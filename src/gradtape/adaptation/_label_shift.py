@@ -49,8 +49,8 @@ class LabelShift(NamedTuple):
         if not self.shifted:
             return (
                 "No shift in the shares of the classes can be told from chance, if each class looks the same in both "
-                f"domains: p = {self.p_value:.2g} for the counts of predictions, and the shares estimated from them lie "
-                "near enough to the source's."
+                f"domains: p = {self.p_value:.2g} for the counts of predictions, and the shares estimated from them "
+                "lie near enough to the source's."
             )
         most = np.sort(np.argsort(-np.abs(self.target - self.source), kind="stable")[:3])
         figures = ", ".join(

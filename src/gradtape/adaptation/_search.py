@@ -15,11 +15,12 @@ from gradtape.adaptation._training import Domains, Look, Plan, Trained, fit, out
 from gradtape.adaptation.choosing import REGRESSION, best, score_of
 from gradtape.adaptation.methods import METHODS, Method, Task, parts_of, slow_ramp
 from gradtape.adaptation.validators import VALIDATORS, Outputs
-from gradtape.errors import InputError
+from gradtape.errors import GradientError, InputError
 from gradtape.runs import Run
 from gradtape.training import Checkpoint, Progress
 
 _GRID = (0.1, 0.5, 1.0)
+_FEWEST = 10  # rows of each class that a source must have for anything to be chosen by validators
 
 
 class Setting(NamedTuple):
@@ -68,6 +69,7 @@ class Found(NamedTuple):
         method: What was chosen, at its step.
         chosen: Index of the chosen setting, and of its look.
         shift: What was found about the prevalence of classes; None for a regression or without a target.
+        caution: Why validators were not asked, and source only was chosen; empty otherwise.
     """
 
     settings: list[Setting]
@@ -76,6 +78,7 @@ class Found(NamedTuple):
     method: Method
     chosen: tuple[int, int]
     shift: LabelShift | None
+    caution: str = ""
 
 
 def candidates_of(method: str | Sequence[str], strength: float | Sequence[float] | None, select: Any) -> list[Setting]:
@@ -84,11 +87,18 @@ def candidates_of(method: str | Sequence[str], strength: float | Sequence[float]
     Raises:
         InputError: An unknown method, a strength out of range, or several of something and nothing that selects.
     """
-    names = [method] if isinstance(method, str) else list(method)
+    names = [method] if isinstance(method, str) else list(method) if isinstance(method, Sequence) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"method is {method!r}", remedy="give a name, such as 'dann', or several in a list")
     if strength is None:
         strengths: list[float] = list(_GRID) if select is not None else [0.5]
     else:
-        strengths = [float(each) for each in (strength if isinstance(strength, Sequence | np.ndarray) else [strength])]
+        try:
+            strengths = [float(each) for each in np.atleast_1d(strength)]
+        except (TypeError, ValueError):
+            raise InputError(
+                f"strength is {strength!r}", remedy="give a number from 0 up, or several in a list"
+            ) from None
     if not names or not strengths:
         raise InputError("no method or no strength was given", remedy="name one at least")
     for each in strengths:
@@ -118,9 +128,15 @@ def validators_of(select: str | Sequence[str] | None, task: Task) -> tuple[str, 
     return names
 
 
+def prepared(settings: Sequence[Setting], networks: Networks, steps: int, device: torch.device) -> list[Method]:
+    """Return the modules of all candidates; what does not go together is refused here, before anything is trained."""
+    ramps = [0.0 if each.strength is None else slow_ramp(steps, each.strength) for each in settings]
+    return [networks.method(each.method, ramp, steps).to(device) for each, ramp in zip(settings, ramps, strict=True)]
+
+
 def search(
     data: Domains,
-    networks: Networks,
+    methods: Sequence[Method],
     plan: Plan,
     settings: Sequence[Setting],
     validators: Sequence[str],
@@ -129,50 +145,61 @@ def search(
     run: Run | None = None,
     progress: Progress | None = None,
 ) -> Found:
-    """Train every candidate and choose."""
+    """Train every candidate, source only first, and choose."""
 
     def judge(outputs: Outputs) -> dict[str, float]:
         return {name: score_of(name, outputs, several=len(validators) > 1) for name in validators}
 
+    classes = methods[0].task == "classification"
     trained: list[Trained] = []
-    methods: list[Method] = []
     shift = None
-    for index, setting in enumerate(settings):
-        plain = setting.strength is None
-        ramp = 0.0 if setting.strength is None else slow_ramp(plan.steps, setting.strength)
-        method = networks.method(setting.method, ramp, plan.steps).to(data.source.device)
+    for index, (setting, method) in enumerate(zip(settings, methods, strict=True)):
         if progress is not None:
             progress.stage(setting.title)
-        seen = data._replace(gaps=None) if plain else data
-        checkpoint = (
-            None if run is None else Checkpoint(run.path / "checkpoints" / f"{index}", every=max(1, plan.steps // 10))
-        )
+        path = None if run is None else run.path / "checkpoints" / str(index)
         trained.append(
             fit(
                 method,
-                seen,
+                data if index else data._replace(gaps=None),
                 plan,
                 judge,
-                checkpoint=checkpoint,
+                checkpoint=None if path is None else Checkpoint(path, every=max(1, plan.steps // 10)),
                 store=None if run is None else run.series,
                 player=setting.title,
                 progress=progress,
             )
         )
-        methods.append(method)
-        if plain and networks.task == "classification" and data.target is not None:
-            shift = _shift(outputs_of(method, data), plan.seed)
+        if not index:
+            _check_finite(trained[0].looks[-1], setting)
+            shift = _shift(outputs_of(method, data), plan.seed) if classes and data.target is not None else None
             if correct and shift is not None and shift.shifted:
-                weights = torch.from_numpy(shift.weights)[data.labels.cpu()]
-                data = data._replace(weights=weights)
-    chosen = _choice(trained, validators)
-    method = methods[chosen[0]]
-    method.load_state_dict(trained[chosen[0]].looks[chosen[1]].state)
-    source = methods[0]
+                data = data._replace(weights=torch.from_numpy(shift.weights)[data.labels.cpu()])
+    caution = _caution(data) if validators and classes else ""
+    chosen = (0, len(trained[0].looks) - 1) if caution else _choice(trained, validators)
+    look = trained[chosen[0]].looks[chosen[1]]
+    _check_finite(look, settings[chosen[0]])
+    source, method = methods[0], methods[chosen[0]]
     if source is method:
         source = copy.deepcopy(source)
         source.load_state_dict(trained[0].looks[-1].state)
-    return Found(list(settings), trained, source, method, chosen, shift)
+    method.load_state_dict(look.state)
+    return Found(list(settings), trained, source, method, chosen, shift, caution)
+
+
+def _check_finite(look: Look, setting: Setting) -> None:
+    if not bool(look.answers.isfinite().all() and all(value.isfinite().all() for value in look.state.values())):
+        raise GradientError(
+            f"the training of {setting.title} diverged: its outputs are not finite",
+            remedy="lower learning_rate or strength, or look for extreme values in the data",
+        )
+
+
+def _caution(data: Domains) -> str:
+    """Return why nothing should be chosen by validators, if the source has too little of a class to hold on to."""
+    counts = torch.cat([data.labels, data.validation_labels]).bincount()
+    if int(counts.min()) >= _FEWEST:
+        return ""
+    return f"the source has {int(counts.min())} rows of its rarest class, too few to choose by ({_FEWEST})"
 
 
 def _shift(outputs: Outputs, seed: int) -> LabelShift | None:

@@ -45,9 +45,9 @@ def told(
     if labels is not None:
         oracle = int(np.argmax([each.accuracy or -np.inf for each in candidates]))
     table, gain = _table(found, read, data, candidates, (source, chosen, oracle), labels)
-    shifted = ""
+    aside = f"; {found.caution}" if found.caution else ""
     if found.shift is not None and found.shift.shifted:
-        shifted = "; the shares of the classes may differ between the domains, which adaptation of features cannot mend"
+        aside += "; the shares of the classes may differ between the domains, which adaptation of features cannot mend"
     course = found.trained[found.chosen[0]].course
     return Outcome(
         candidates=candidates,
@@ -57,7 +57,7 @@ def told(
         select=select,
         table=table,
         gain=gain,
-        verdict=verdict(gain, candidates[chosen].method, regression=regression, shifted=shifted),
+        verdict=verdict(gain, candidates[chosen].method, regression=regression, aside=aside),
         label_shift=None if found.shift is None else _plain(found.shift, [str(name) for name in read.classes.tolist()]),
         course=course,
         band=_band(found, data, seed) if any(name.endswith("domain accuracy") for name in course) else None,

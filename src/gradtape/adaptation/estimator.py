@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
+from numbers import Real
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -23,7 +24,7 @@ from gradtape.adaptation import _saved
 from gradtape.adaptation._encoded import Reading, encoded, unpacked
 from gradtape.adaptation._inputs import Encoder, is_images
 from gradtape.adaptation._networks import Networks
-from gradtape.adaptation._search import Setting, candidates_of, search, validators_of
+from gradtape.adaptation._search import Setting, candidates_of, prepared, search, validators_of
 from gradtape.adaptation._told import told
 from gradtape.adaptation._training import Domains, Plan, seen
 from gradtape.adaptation.labels import TargetLabels
@@ -161,6 +162,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             read.encoder.shape, len(read.classes) or 1, self.task, read.sources, self.seed, self.features, self.head
         )
         plan = self._plan()
+        methods = prepared(settings, networks, plan.steps, device)
         labels = yt if isinstance(yt, TargetLabels) else None
         with ExitStack() as stack:
             stack.enter_context(single_thread())
@@ -170,7 +172,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             if self.progress:
                 progress = stack.enter_context(RichProgress.show(plan.steps * len(settings)))
             correct = self.label_shift == "correct"
-            found = search(data, networks, plan, settings, validators, correct=correct, run=run, progress=progress)
+            found = search(data, methods, plan, settings, validators, correct=correct, run=run, progress=progress)
         self._read, self._networks, self._setting = read, networks, found.settings[found.chosen[0]]
         self.method_: Method = found.method
         self.source_: Method = found.source
@@ -275,8 +277,13 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             raise InputError(f"task is {self.task!r}", remedy="use 'classification' or 'regression'")
         if self.label_shift not in ("report", "correct"):
             raise InputError(f"label_shift is {self.label_shift!r}", remedy="use 'report' or 'correct'")
-        if not 0 < self.learning_rate < np.inf:
-            raise InputError(f"learning_rate is {self.learning_rate}", remedy="give a number above 0, such as 3e-3")
+        rate: Any = self.learning_rate
+        if not isinstance(rate, Real) or not 0 < float(rate) < np.inf:
+            raise InputError(f"learning_rate is {rate!r}", remedy="give a number above 0, such as 3e-3")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int | np.integer):
+            raise InputError(f"seed is {self.seed!r}", remedy="give a whole number")
+        if not isinstance(self.device, str):
+            raise InputError(f"device is {self.device!r}", remedy="give a name, such as 'auto' or 'cpu'")
         if self.resume and self.run is None:
             raise InputError("resume needs a run", remedy="name the run folder to go on with")
 

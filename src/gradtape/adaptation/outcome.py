@@ -121,17 +121,17 @@ def figure(scores: NDArray[np.float64], *, regression: bool) -> Interval:
     return mean_interval(scores) if regression else proportion(int(scores.sum()), len(scores))
 
 
-def verdict(gain: Interval | None, chosen: str, *, regression: bool, shifted: str) -> Verdict:
+def verdict(gain: Interval | None, chosen: str, *, regression: bool, aside: str) -> Verdict:
     """Say whether adaptation helps; no claim where the interval covers 0."""
     if gain is None:
         said = "whether it helps is not known: no labels of the target were given to measure on"
-        return Verdict("unknown", said + shifted)
+        return Verdict("unknown", said + aside)
     unit = "" if regression else " points"
     factor = 1 if regression else 100
     by = f"{gain.mean * factor:+.3g}{unit} [{gain.low * factor:+.3g}, {gain.high * factor:+.3g}], n = {gain.n:,}"
     if chosen == "source":
-        return Verdict("does not help", f"source only was chosen: adaptation is not used here{shifted}")
+        return Verdict("does not help", f"source only was chosen: adaptation is not used here{aside}")
     if gain.low > 0:
         return Verdict("helps", f"{chosen} helps: {by}, over source only")
     how = "is worse than source only" if gain.high < 0 else "does not help here: the interval covers 0"
-    return Verdict("does not help", f"{chosen} {how}: {by}, against source only{shifted}")
+    return Verdict("does not help", f"{chosen} {how}: {by}, against source only{aside}")
