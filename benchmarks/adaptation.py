@@ -38,7 +38,7 @@ class Task(NamedTuple):
     default: str = "dann"
 
 
-IMAGES = ("dann", "dann+mcc", "dann+self-training")
+IMAGES = ("dann", "dann+self-training")
 TASKS = {
     "usps-mnist": Task(_domains.usps_to_mnist, IMAGES),
     "mnist-usps": Task(_domains.mnist_to_usps, IMAGES),

@@ -72,7 +72,7 @@ def test_without_a_shift_it_is_not_said_to_help() -> None:
     pair = misled(shift=0.0)
     fitted = adapter().fit(*pair[:3], TargetLabels(pair.yt))
     assert fitted.outcome_.verdict.kind == "does not help"
-    assert "covers 0" in fitted.outcome_.verdict.sentence
+    assert "is not shown to help" in fitted.outcome_.verdict.sentence
     assert adapter().fit(*pair[:3]).outcome_.verdict.kind == "unknown"
 
 
@@ -240,6 +240,8 @@ def test_an_unknown_class_is_found_in_an_open_set() -> None:
     assert (fitted.predict(strange) == -1).mean() > 0.6
     assert (fitted.predict(pair.Xt) == pair.yt).mean() > 0.95
     assert fitted.predict_proba(strange).shape == (150, 3)
+    with pytest.raises(InputError, match="says -1"):
+        adapter("open-set").fit(pair.Xs, pair.ys - 1, pair.Xt)
     words = adapter("open-set").fit(pair.Xs, np.where(pair.ys, "yes", "no"), pair.Xt)
     assert {*words.predict(pair.Xt)} <= {"yes", "no", "unknown"}
 
@@ -267,6 +269,10 @@ def test_every_method_goes_through_the_estimator_and_a_file(method: str, tmp_pat
     again = gt.DomainAdapter.load(tmp_path / "a.safetensors")
     assert np.array_equal(again.predict_proba(pair.Xt), fitted.predict_proba(pair.Xt))
     assert again.predict(pair.Xt).dtype == fitted.predict(pair.Xt).dtype
+    plain = fitted.unadapted()
+    plain.save(tmp_path / "b.safetensors")
+    loaded = gt.DomainAdapter.load(tmp_path / "b.safetensors")
+    assert np.array_equal(loaded.predict_proba(pair.Xt), plain.predict_proba(pair.Xt))
 
 
 def test_an_interrupted_run_ends_bit_for_bit_as_one_that_was_not(
@@ -311,6 +317,32 @@ def test_own_networks_are_copied_and_trained() -> None:
         fitted.save("nowhere")
 
 
+def test_source_only_does_not_look_at_the_target() -> None:
+    pair = misled(n=60)
+    features = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU())
+    one, other = (
+        adapter("source", steps=10, features=features).fit(pair.Xs, pair.ys, Xt) for Xt in (pair.Xt, 9 - 3 * pair.Xt)
+    )
+    assert np.array_equal(one.predict_proba(pair.Xs), other.predict_proba(pair.Xs))
+
+
+@pytest.mark.parametrize(
+    ("networks", "said"),
+    [
+        ({"head": nn.Linear(8, 7)}, "the head has 7 outputs, and 2 are needed"),
+        ({"head": nn.Linear(9, 2)}, "the head cannot be called with a batch of shape"),
+        ({"features": nn.Linear(3, 8)}, "the features cannot be called with a batch of shape"),
+        ({"features": nn.Unflatten(1, (2, 1))}, "the features return shape"),
+        ({"features": lambda x: x}, "features is a function"),
+        ({"head": nn.Sequential()}, "the head has 8 outputs"),
+    ],
+)
+def test_networks_that_do_not_fit_are_refused_before_training(networks: dict[str, Any], said: str) -> None:
+    given = {"features": nn.Linear(2, 8), "head": nn.Linear(8, 2), **networks}
+    with pytest.raises(InputError, match=said):
+        adapter(**given).fit(*misled(n=20)[:3])
+
+
 def test_the_report_has_what_it_shows() -> None:
     pair = misled()
     found = adapter(steps=200).fit(*pair[:3], TargetLabels(pair.yt)).outcome_
@@ -319,6 +351,7 @@ def test_the_report_has_what_it_shows() -> None:
     assert 0.5 <= found.band["low"] < found.band["high"] < 1
     assert found.course["strength"][-1] == pytest.approx(slow_ramp(200)(199), abs=1e-6)
     assert len(found.course["step"]) == len(found.course["domain accuracy"]) == 200
+    assert f"ended at {found.band['ended']:.2f}" in found.band["sentence"]
     assert [row["layer"] for row in found.balance] == ["0", "2"]
     assert all(row["task"] > 0 and row["domain"] > 0 and -1 <= row["cosine"] <= 1 for row in found.balance)
     assert found.confusion is not None
@@ -365,7 +398,8 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         ((images, pair.ys, np.zeros((20, 9, 9))), "images of shape"),
         ((images, pair.ys, pair.Xt), "images are needed"),
         (((pair.Xs, images), pair.ys, pair.Xt), "2 inputs were given"),
-        ((pair.Xs, pair.ys, pair.Xt, TargetLabels([0])), "1 labels of the target"),
+        ((pair.Xs, pair.ys, pair.Xt, TargetLabels(pair.yt.astype(str))), "are words, and those of the source numbers"),
+        ((pair.Xs, pair.ys, pair.Xt, TargetLabels([0])), "labels of the target have shape"),
     ):
         with pytest.raises(GradtapeError, match=said):
             adapter(steps=2).fit(*given)

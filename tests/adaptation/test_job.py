@@ -59,12 +59,15 @@ def test_images_are_brought_to_the_smaller_size_and_to_one_colour(tmp_path: Path
     assert given.notes[2:] == ["grey resized to 8x8", "grey: grey repeated in three channels"]
 
 
-def test_labels_of_two_kinds_become_words(tmp_path: Path) -> None:
+def test_labels_of_the_target_follow_those_of_the_source(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", X=np.eye(4), y=np.array([0, 1, 0, 1]))
     np.savez(tmp_path / "t.npz", X=np.eye(4), y=np.array(["0", "1", "x", "1"]))
     given = read_domains([tmp_path / "a.npz"], tmp_path / "t.npz")
-    assert given.y.tolist() == ["0", "1", "0", "1"]
-    assert given.yt.tolist() == ["0", "1", "x", "1"]
+    assert given.y.tolist() == [0, 1, 0, 1]
+    assert given.yt.tolist() == [0, 1, -1, 1]
+    np.savez(tmp_path / "t.npz", X=np.eye(4), y=np.array([0.5, 1.0, 0.0, 1.0]))
+    given = read_domains([tmp_path / "a.npz"], tmp_path / "t.npz")
+    assert given.y.dtype.kind == "i"
 
 
 def test_domains_that_do_not_fit_together(tmp_path: Path) -> None:

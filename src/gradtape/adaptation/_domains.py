@@ -99,13 +99,20 @@ def _read_images(found: Sequence[ImageSet]) -> Read:
     notes += [f"{each.name} resized to {size[1]}x{size[0]}" for each in found if each.images.shape[2:] != size]
     notes += [f"{each.name}: grey repeated in three channels" for each in found if each.images.shape[1] != channels]
     images = [_brought_to(each.images, channels, size) for each in found]
-    words = [np.array(each.classes, dtype=np.str_)[each.labels] for each in found if each.classes]
-    if all(name.isdecimal() and name == str(int(name)) for each in found for name in each.classes):
+    words = [np.array(each.classes, dtype=np.str_)[each.labels] for each in sources]
+    known = np.array(target.classes, dtype=np.str_)[target.labels] if target.classes else None
+    if all(_whole(name) for each in sources for name in each.classes):
         words = [each.astype(np.int64) for each in words]
-    labels, answers = _of_one_kind(words[: len(sources)], words[-1] if target.classes else None)
+        if all(_whole(name) for name in target.classes) and known is not None:
+            known = known.astype(np.int64)
+    labels, answers = _of_one_kind(words, known)
     domains = _numbered([len(each) for each in sources])
     names = tuple(each.name for each in sources)
     return Read(np.concatenate(images[:-1]), labels, images[-1], answers, domains, names, target.name, notes)
+
+
+def _whole(name: str) -> bool:
+    return name.isdecimal() and name == str(int(name))
 
 
 def _brought_to(images: NDArray[np.float32], channels: int, size: tuple[int, int]) -> NDArray[np.float32]:
@@ -123,16 +130,26 @@ def _numbered(sizes: Sequence[int]) -> NDArray[np.int64] | None:
 def _of_one_kind(
     labels: Sequence[NDArray[Any]], known: NDArray[Any] | None
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Labels of all sources and of the target; words for all if some are words."""
-    every = [*labels, *([] if known is None else [known])]
+    """Labels of all sources, words for all if some are words; and those of the target as theirs are."""
+    every = list(labels)
     if len({each.dtype.kind in "iufb" for each in every}) > 1:
         every = [each.astype(np.str_) for each in every]
-    both = np.concatenate(every)
-    joined = both[: sum(map(len, labels))]
+    joined = np.concatenate(every)
     if known is None:
         return joined, None
-    answers = both[len(joined) :]
+    if joined.dtype.kind == "f" and known.dtype.kind not in "iufb":
+        what = f"labels of the target are words ({known[0]}, ...), and those of the source are numbers"
+        raise DataError(what, remedy="use numbers in both")
+    if joined.dtype.kind not in "iufb":
+        answers = known.astype(np.str_)
+    elif known.dtype.kind in "iufb":
+        answers = known.astype(np.float64)
+        if joined.dtype.kind in "iub" and (answers == np.rint(answers)).all():
+            answers = answers.astype(joined.dtype)
+    else:  # words that are none of the classes become a number that is none of them
+        other = int(joined.min()) - 1
+        answers = np.array([int(word) if _whole(word) else other for word in known.tolist()])
     if joined.dtype.kind != "f" and not np.isin(answers, joined).any():
-        what = f"no label of the target ({answers[0]}, ...) is one of the source ({joined[0]}, ...)"
+        what = f"no label of the target ({known[0]}, ...) is one of the source ({joined[0]}, ...)"
         raise DataError(what, remedy="use the same words for the same classes")
     return joined, answers

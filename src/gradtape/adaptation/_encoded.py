@@ -41,6 +41,17 @@ class Reading(NamedTuple):
     scale: float
     sources: int
 
+    def check(self, labels: TargetLabels, rows: int) -> None:
+        """Refuse labels of the target that could not be compared with predictions; none is read."""
+        if labels.shape != (rows,):
+            what = f"the labels of the target have shape {labels.shape}, and it has {rows} rows"
+            raise InputError(what, remedy="give one per row, (n,)")
+        numbers = self.task == "regression" or self.classes.dtype.kind in "iufb"
+        if labels.numeric != numbers:
+            kinds = ("numbers", "words") if labels.numeric else ("words", "numbers")
+            what = f"the labels of the target are {kinds[0]}, and those of the source {kinds[1]}"
+            raise InputError(what, remedy="give both in one kind")
+
     def said(self, logits: NDArray[Any]) -> NDArray[Any]:
         """Return a class or a number for each row of outputs; one beyond the known classes is -1, or ``unknown``."""
         if not len(self.classes):
@@ -114,7 +125,11 @@ def _labels(y: Any, n: int, task: Task) -> tuple[Tensor, NDArray[Any], float, fl
         raise InputError("y contains NaN or infinity: a label is missing", remedy="leave those rows out")
     if array.dtype.kind == "O" and any(value is None or value != value for value in array):
         raise InputError("y has a missing label", remedy="leave those rows out")
-    check_classification_targets(array)
+    try:
+        check_classification_targets(array)
+    except ValueError as error:
+        what = str(error).split(". ")[0]
+        raise InputError(what, remedy="give classes as integers, words or bools, or task='regression'") from None
     classes, indices = np.unique(array, return_inverse=True)
     return torch.from_numpy(indices.astype(np.int64)), classes, 0.0, 1.0
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gradtape.data import Table, from_table
-from gradtape.errors import InputError
+from gradtape.errors import DataError, InputError
 
-_LARGEST_VOCABULARY = 100  # values of a text column beyond the most frequent ones are one: other
+_LARGEST_VOCABULARY = 100  # of a column of text; rarer words are as good as missing
 _CHANNELS = (1, 3, 4)
 
 
@@ -23,14 +23,15 @@ class Column:
 
     Attributes:
         name: Its name.
-        words: Values of a text column, each of which becomes a number of its own; empty for numbers.
+        words: Values of a column of text that both domains have, each of which becomes a number of its own; None for a
+            column of numbers.
         centre: What stands for a missing number, the source's median.
         scale: By which numbers are divided, after the centre is taken off; 0 for a column that the source lacks.
         flagged: Whether a further number says that the value is missing.
     """
 
     name: str
-    words: tuple[str, ...] = ()
+    words: tuple[str, ...] | None = None
     centre: float = 0.0
     scale: float = 1.0
     flagged: bool = False
@@ -38,12 +39,12 @@ class Column:
     @property
     def width(self) -> int:
         """How many numbers it becomes."""
-        return len(self.words) or 1 + self.flagged
+        return 1 + self.flagged if self.words is None else len(self.words)
 
     def encode(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Return its numbers, shape (n, width)."""
-        if self.words:
-            return np.stack([values == word for word in self.words], axis=1).astype(np.float32)
+        if self.words is not None:
+            return np.asarray(values[:, None] == np.array(self.words, dtype=object), dtype=np.float32)
         missing = np.isnan(values)
         made = np.where(missing | (self.scale == 0), 0.0, (values - self.centre) / (self.scale or 1.0))
         return np.stack([made, missing][: self.width], axis=1).astype(np.float32)
@@ -69,7 +70,7 @@ class Encoder:
 
     @classmethod
     def of(cls, source: Any, target: Any = None) -> Self:
-        """Learn from the source how inputs look; words and gaps of the target are taken in, its numbers are not."""
+        """Learn from the source how inputs look; of the target, which words and gaps it has."""
         if is_images(source):
             pixels = as_images(source)
             return cls("images", tuple(pixels.shape[1:]), (), float(pixels.mean()), float(pixels.std()) or 1.0)
@@ -77,7 +78,11 @@ class Encoder:
         other = table if target is None else as_table(target)
         _same_columns(table.names, other.names)
         columns = tuple(_column(name, table.columns[name], other.columns[name]) for name in table.names)
-        return cls("table", (sum(column.width for column in columns),), columns)
+        width = sum(column.width for column in columns)
+        if not width:
+            what = "no column has a value that both domains have"
+            raise DataError(what, remedy="give columns of numbers, or of words that both use")
+        return cls("table", (width,), columns)
 
     def encode(self, X: Any) -> Tensor:
         """Return inputs as the networks see them.
@@ -101,12 +106,12 @@ class Encoder:
         parts = []
         for column in self.columns:
             values = table.columns[column.name]
-            if values.dtype == object and not column.words:
+            if values.dtype == object and column.words is None:
                 if not _empty(values):
                     what = f"column {column.name!r} holds text here and numbers in the source"
                     raise InputError(what, remedy="give both the same kind of values")
                 values = np.full(len(values), np.nan)
-            elif values.dtype != object and column.words:
+            elif values.dtype != object and column.words is not None:
                 values = np.array([None if value != value else f"{value:g}" for value in values], dtype=object)
             parts.append(column.encode(values))
         return torch.from_numpy(np.concatenate(parts, axis=1))
@@ -119,7 +124,7 @@ class Encoder:
         parts = []
         for column in self.columns:
             values = table.columns[column.name]
-            lacking = np.zeros(len(values), bool) if column.words else np.isnan(values.astype(float))
+            lacking = values != values if column.words is None else np.array([value is None for value in values])
             parts.append(np.repeat(lacking[:, None], column.width, axis=1))
         found = np.concatenate(parts, axis=1)
         return torch.from_numpy(found) if found.any() else None
@@ -136,7 +141,10 @@ class Encoder:
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Self:
         """Return the encoder that ``to_json`` was called on."""
-        columns = tuple(Column(**{**each, "words": tuple(each["words"])}) for each in plain["columns"])
+        columns = tuple(
+            Column(**{**each, "words": None if each["words"] is None else tuple(each["words"])})
+            for each in plain["columns"]
+        )
         return cls(**{**plain, "shape": tuple(plain["shape"]), "columns": columns})
 
 
@@ -177,13 +185,12 @@ def _column(name: str, values: NDArray[Any], other: NDArray[Any]) -> Column:
         gaps = bool(np.isnan(numbers).any()) or (other.dtype != object and bool(np.isnan(other).any())) or _empty(other)
         if not here.size:
             return Column(name, scale=0.0, flagged=gaps)
-        return Column(name, (), float(np.median(here)), float(here.std()) or 1.0, gaps)
-    both = [
-        str(value) for value in np.concatenate([values, other.astype(object)]) if value is not None and value == value
-    ]
-    words, counts = np.unique(np.array(both, dtype=str), return_counts=True)
-    most = np.sort(words[np.argsort(-counts, kind="stable")[:_LARGEST_VOCABULARY]])
-    return Column(name, tuple(most.tolist()))
+        return Column(name, None, float(np.median(here)), float(here.std()) or 1.0, gaps)
+    found, theirs = ([str(value) for value in each.astype(object) if value is not None] for each in (values, other))
+    words, counts = np.unique(np.array(found, dtype=str), return_counts=True)
+    shared = np.isin(words, theirs)  # a word of one domain alone says nothing of the other
+    most = np.argsort(-counts[shared], kind="stable")[:_LARGEST_VOCABULARY]
+    return Column(name, tuple(np.sort(words[shared][most]).tolist()))
 
 
 def _empty(values: NDArray[Any]) -> bool:

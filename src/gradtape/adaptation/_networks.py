@@ -6,7 +6,7 @@ import copy
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gradtape import seeding
 from gradtape.adaptation.methods import METHODS, Method, Task, make, parts_of, settings_of
@@ -43,7 +43,12 @@ class Networks(NamedTuple):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seeding.derive(self.seed, "weights"))
             features = self._features()
-            head = copy.deepcopy(self.head) or nn.Linear(self._size(features), self.outputs + more)
+            size = self._try("features", features, torch.zeros(2, *self.shape))
+            head = nn.Linear(size, self.outputs + more) if self.head is None else copy.deepcopy(self.head)
+            outputs = self._try("head", head, torch.zeros(2, size))
+            if outputs != self.outputs + more:
+                what = f"the head has {outputs} outputs, and {self.outputs + more} are needed"
+                raise InputError(what, remedy="give one output per class, one for a regression, one more for open-set")
             torch.manual_seed(seeding.derive(self.seed, "weights", name))
             extras: dict[str, Any] = {"sources": self.sources, "seed": self.seed}
             if len(self.shape) == 3:
@@ -59,11 +64,19 @@ class Networks(NamedTuple):
             return ImageFeatures(self.shape)
         return TableFeatures(self.shape[0])
 
-    def _size(self, features: nn.Module) -> int:
-        with torch.no_grad():
-            z = copy.deepcopy(features).eval()(torch.zeros(1, *self.shape))
-        if z.dim() != 2:
-            raise InputError(
-                f"the features have shape {tuple(z.shape)}", remedy="let them end in (n, d), as by Flatten"
-            )
-        return int(z.shape[1])
+    @staticmethod
+    def _try(name: str, module: nn.Module, x: Tensor) -> int:
+        """Return how many numbers a module makes of a row; refuse one that makes none."""
+        if not isinstance(module, nn.Module):
+            raise InputError(f"{name} is a {type(module).__name__}", remedy="give a torch.nn.Module")
+        try:
+            with torch.no_grad():
+                made = copy.deepcopy(module).eval()(x)
+            shape = tuple(made.shape)
+        except Exception as error:  # a module may raise anything
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            what = f"the {name} cannot be called with a batch of shape {tuple(x.shape)} ({said})"
+            raise InputError(what, remedy="let them fit the inputs and each other") from error
+        if len(shape) != 2 or shape[0] != len(x):
+            raise InputError(f"the {name} return shape {shape}", remedy="let them return (n, d), as by Flatten")
+        return int(shape[1])

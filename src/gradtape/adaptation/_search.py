@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gradtape.adaptation._label_shift import LabelShift, label_shift
 from gradtape.adaptation._networks import Networks
 from gradtape.adaptation._training import Domains, Look, Plan, Trained, fit, outputs_of
 from gradtape.adaptation.choosing import REGRESSION, best, score_of
-from gradtape.adaptation.methods import METHODS, Method, Task, parts_of, slow_ramp
+from gradtape.adaptation.methods import METHODS, UNKNOWN, Method, Task, parts_of, slow_ramp
 from gradtape.adaptation.validators import VALIDATORS, Outputs
-from gradtape.errors import GradientError, InputError
+from gradtape.errors import GradientError, InputError, listed
 from gradtape.runs import Run
 from gradtape.training import Checkpoint, Progress
 
@@ -49,9 +50,12 @@ class Setting(NamedTuple):
         """Whether it cannot do without a target."""
         return any(part.needs_target for part in self.parts)
 
-    def check(self, task: Task, sources: int) -> None:
+    def check(self, task: Task, sources: int, classes: NDArray[Any]) -> None:
         """Refuse what it cannot be used for."""
         for part in self.parts:
+            if part.extra_outputs and (classes.dtype.kind == "b" or {UNKNOWN, "unknown"} & set(classes.tolist())):
+                what = f"{part.name} says -1, or 'unknown', and the classes are {listed([*map(str, classes)])}"
+                raise InputError(what, remedy="name them otherwise, by integers from 0 up or by words")
             if task not in part.tasks:
                 raise InputError(f"{part.name} is no method for {task}", remedy="use another, such as dann")
             if part.needs_domains and sources < 2:

@@ -15,7 +15,6 @@ from gradtape.adaptation._search import Found
 from gradtape.adaptation._training import Domains, evenly, seen
 from gradtape.adaptation.methods import Method
 from gradtape.adaptation.outcome import Candidate, Outcome, Row, figure, right, verdict
-from gradtape.errors import InputError
 from gradtape.evidence import Interval, paired_gain
 
 _PROBED = 500  # rows of each domain that a probe is fitted to, and as many that it is measured on
@@ -35,19 +34,22 @@ def told(
         seed: Of what is drawn here.
     """
     regression = read.task == "regression"
-    if labels is not None and (data.target is None or len(labels) != len(data.target)):
-        rows = 0 if data.target is None else len(data.target)
-        raise InputError(f"{len(labels)} labels of the target and {rows} rows", remedy="give one per row")
     candidates, places = _candidates(found, read, labels)
     source = places.index((0, len(found.trained[0].looks) - 1))
     chosen = places.index(found.chosen)
     oracle = None
     if labels is not None:
-        oracle = int(np.argmax([each.accuracy or -np.inf for each in candidates]))
+        oracle = int(np.argmax(np.array([each.accuracy for each in candidates], dtype=float)))
     table, gain = _table(found, read, data, candidates, (source, chosen, oracle), labels)
     aside = f"; {found.caution}" if found.caution else ""
     if found.shift is not None and found.shift.shifted:
         aside += "; the shares of the classes may differ between the domains, which adaptation of features cannot mend"
+    if labels is not None and not regression:
+        values, counts = np.unique(labels, return_counts=True)
+        most = float(counts.max()) / len(labels)
+        best = next(row.accuracy for row in table if row.name == "chosen")
+        if best is not None and best.mean < most:
+            aside += f"; {values[counts.argmax()]} for every row would be right in {most:.1%}"
     course = found.trained[found.chosen[0]].course
     return Outcome(
         candidates=candidates,
@@ -60,7 +62,7 @@ def told(
         verdict=verdict(gain, candidates[chosen].method, regression=regression, aside=aside),
         label_shift=None if found.shift is None else _plain(found.shift, [str(name) for name in read.classes.tolist()]),
         course=course,
-        band=_band(found, data, seed) if any(name.endswith("domain accuracy") for name in course) else None,
+        band=_band(found, data, course, seed) if any(name.endswith("domain accuracy") for name in course) else None,
         balance=_balance(found.method, data, seed),
         confusion=None if regression else _confusion(found.method, read, data, labels),
         findings=[finding._asdict() for finding in found.trained[found.chosen[0]].findings],
@@ -123,18 +125,24 @@ def _plain(shift: Any, names: list[str]) -> dict[str, Any]:
     return {**plain, "shifted": bool(shift.shifted), "p_value": float(shift.p_value), "sentence": shift.told(names)}
 
 
-def _band(found: Found, data: Domains, seed: int) -> dict[str, Any] | None:
+def _band(found: Found, data: Domains, course: dict[str, list[float]], seed: int) -> dict[str, Any] | None:
     """Return where a critic's accuracy should lie, by probes of the features before and after."""
     if data.target is None:
         return None
     before, after = (probe(method, data, seed) for method in (found.source, found.method))
     high = 0.5 + max(0.05, (before - 0.5) / 2)
+    accuracy = next(values for name, values in course.items() if name.endswith("domain accuracy"))
+    ended = float(np.mean(accuracy[-max(1, len(accuracy) // 10) :]))
+    where = "where it should" if 0.45 <= ended <= high else "too high: it wins, and the features stay apart"
+    if ended < 0.45:
+        where = "too low: the two players run round in circles, so another seed or a lower strength may do better"
     sentence = (
-        f"A fresh linear probe tells the domains apart with accuracy {before:.2f} by the features of source only, and "
-        f"{after:.2f} by those of the chosen method; chance is .50. The critic should come to lie between .50 and "
-        f"{high:.2f}: above, it wins and the features stay apart; exactly at .50 from the start, it has learnt nothing."
+        f"The critic ended at {ended:.2f}, {where}. It should come to lie between 0.50, chance, and {high:.2f}, half "
+        f"way to the {before:.2f} with which a fresh linear probe tells the domains apart by the features of source "
+        f"only; by those of the chosen method, a probe reaches {after:.2f}. A critic at 0.50 from the first step on "
+        "has learnt nothing."
     )
-    return {"low": 0.5, "high": high, "before": before, "after": after, "sentence": sentence}
+    return {"low": 0.5, "high": high, "ended": ended, "before": before, "after": after, "sentence": sentence}
 
 
 def probe(method: Method, data: Domains, seed: int) -> float:

@@ -154,13 +154,15 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         self._look(X, first=True)
         read, data = encoded(X, y, Xt, yt, domains, task=self.task, seed=self.seed, device=device)
         for each in settings:
-            each.check(self.task, read.sources)
+            each.check(self.task, read.sources, read.classes)
         if data.target is None and any(each.needs_target for each in settings):
             warnings.warn("no target was given: source only is trained (give Xt)", UserWarning, stacklevel=2)
             settings = [each for each in settings if not each.needs_target]
         networks = Networks(
             read.encoder.shape, len(read.classes) or 1, self.task, read.sources, self.seed, self.features, self.head
         )
+        if isinstance(yt, TargetLabels):
+            read.check(yt, 0 if data.target is None else len(data.target))
         plan = self._plan()
         methods = prepared(settings, networks, plan.steps, device)
         labels = yt if isinstance(yt, TargetLabels) else None
@@ -208,7 +210,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         """Return an adapter that predicts as source only does, trained beside; to compare both."""
         check_is_fitted(self, "source_")
         made = copy.copy(self)
-        made.method_ = self.source_
+        made.method_, made._setting = self.source_, Setting("source", None)
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -320,7 +322,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
     def _logits(self, X: Any) -> NDArray[Any]:
         check_is_fitted(self, "method_")
         inputs = self._inputs(X)
-        if inputs.dim() > 2:
+        if inputs.dim() > 2 or self.features is not None or inputs.device.type not in ("cpu", "cuda"):
             return seen(self.method_, inputs)[1]
         return seen(copy.deepcopy(self.method_).double(), inputs.double())[1]  # or a row's answer depends on the batch
 

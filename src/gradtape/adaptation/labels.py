@@ -53,8 +53,20 @@ give a fit no labels of the target, and score(predicted) what came of it
         self._labels = np.array(y)
         if self._labels.ndim == 0 or len(self._labels) == 0:
             raise InputError(f"y has shape {self._labels.shape}, expected (n, ...)", remedy="give one label per row")
+        if any(value is None or value != value for value in self._labels.reshape(-1).tolist()):
+            raise InputError("a label of the target is missing", remedy="measure on rows whose labels are all known")
         self._fits = 0
         self._opened = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """How many labels there are, first."""
+        return self._labels.shape
+
+    @property
+    def numeric(self) -> bool:
+        """Whether they are numbers rather than words."""
+        return self._labels.dtype.kind in "iufb"
 
     @property
     def sealed(self) -> bool:

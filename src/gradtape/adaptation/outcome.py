@@ -132,6 +132,6 @@ def verdict(gain: Interval | None, chosen: str, *, regression: bool, aside: str)
     if chosen == "source":
         return Verdict("does not help", f"source only was chosen: adaptation is not used here{aside}")
     if gain.low > 0:
-        return Verdict("helps", f"{chosen} helps: {by}, over source only")
-    how = "is worse than source only" if gain.high < 0 else "does not help here: the interval covers 0"
-    return Verdict("does not help", f"{chosen} {how}: {by}, against source only{aside}")
+        return Verdict("helps", f"{chosen} helps over source only, by {by}")
+    how = "is worse than source only" if gain.high < 0 else "is not shown to help over source only"
+    return Verdict("does not help", f"{chosen} {how} ({by}){aside}")

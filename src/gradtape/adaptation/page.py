@@ -151,7 +151,9 @@ def _maps(page: Page, run: Run, result: _Result) -> None:
         x, y = found[name].T
         groups = [Points("source", x[~moved], y[~moved]), Points("target", x[moved], y[moved], mark="cross")]
         section.scatter(groups, caption=f"Domains, {title}")
-    classes = sorted(set(labels.tolist()), key=lambda name: (len(name), name))
+    there = set(labels.tolist())
+    classes = [name for name in result["classes"] if name in there]
+    classes += sorted(there.difference(classes))
     if result["task"] == "regression":
         return
     if len(classes) > _COLOURS:

@@ -103,7 +103,12 @@ def lines_data(lines: Sequence[Line], *, x_label: str, y_label: str, log_y: bool
 
 def _last(line: Line) -> str:
     y = np.asarray(line.y, dtype=np.float64)
-    return number(float(f"{y[-1]:.{3 if abs(y[-1]) < 0.1 else 4}g}")) if math.isfinite(y[-1]) else "no value"
+    if math.isfinite(y[-1]):
+        return number(float(f"{y[-1]:.{3 if abs(y[-1]) < 0.1 else 4}g}"))
+    ends = (
+        [] if line.low is None or line.high is None else [float(np.asarray(end)[-1]) for end in (line.low, line.high)]
+    )
+    return " to ".join(f"{end:.3g}" for end in ends) or "no value"  # a band alone
 
 
 def lines_html(

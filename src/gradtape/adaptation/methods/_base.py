@@ -121,6 +121,8 @@ class Method(nn.Module):
         Raises:
             InputError: No target where the method needs one, or numbers of rows that do not fit.
         """
+        if not self.needs_target:
+            xt = yt = None  # not looked at, not even by batch normalisation
         seen = self.see(xs, ys, xt, domains)
         task = self.supervised(seen)
         if yt is not None:
@@ -143,6 +145,8 @@ class Method(nn.Module):
             raise InputError(f"{self.name} was given no target", remedy="give xt, a batch of the target's inputs")
         if domains is None and self.needs_domains:
             raise InputError(f"{self.name} was given no domains", remedy="give domains=, the source of each row")
+        if xt is not None and not rows(xt):
+            raise InputError("the batch of the target is empty", remedy="give one row at least")
         if domains is None:
             domains = torch.zeros(n, dtype=torch.long, device=ys.device)
         z = self.encoded(xs, xt)

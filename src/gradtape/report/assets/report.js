@@ -81,13 +81,14 @@
       while (i >= 0 && column[i] === undefined) i--;
       return i >= 0 ? i : index;
     };
+    const still = [...keys].map((key) => key.querySelector(".value").textContent); // what a band alone shows
     const read = (u) => {
       const i = u.cursor.idx;
       at.textContent = i == null ? "last values" : `values at ${data.x_label || "x"} ${show(u.data[0][i], 9)}`;
       main.forEach((s, k) => {
         const column = data.lines[k].y;
         const value = i == null ? column[column.length - 1] : u.data[s][nearest(u, s, i)];
-        keys[k].querySelector(".value").textContent = value == null && i == null ? "no value" : show(value, Math.abs(value) < 0.1 ? 3 : 4);
+        keys[k].querySelector(".value").textContent = value == null && i == null ? still[k] : show(value, Math.abs(value) < 0.1 ? 3 : 4);
       });
     };
     const font = "12px " + getComputedStyle(figure).fontFamily;
