@@ -144,7 +144,7 @@ def adversary(given: Setting, goal: str, alpha: float = 1.0, rate: float = 1e-3)
         constraints=THEIRS[goal],
         alpha=alpha,
         learning_rate=rate,
-        batch_size=256,
+        batch_size=512,
         epochs=1 if given.quick else 15,
         random_state=given.seed,
     )

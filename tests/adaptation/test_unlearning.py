@@ -39,7 +39,7 @@ def proxied(n: int = 1500, groups: int = 2, seed: int = 0) -> tuple[np.ndarray, 
 
 
 def fitted(X: Any, y: Any, group: Any, **settings: Any) -> Unlearner:
-    return Unlearner(**{"steps": 250, "width": 24, **settings}).fit(X, y, attribute=group)
+    return Unlearner(**{"steps": 250, "width": 24, "batch_size": 256, **settings}).fit(X, y, attribute=group)
 
 
 @pytest.mark.parametrize("by", METHODS)

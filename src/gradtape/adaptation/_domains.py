@@ -111,6 +111,11 @@ def _read_images(found: Sequence[ImageSet]) -> Read:
     return Read(np.concatenate(images[:-1]), labels, images[-1], answers, domains, names, target.name, notes)
 
 
+def _integral(labels: NDArray[Any]) -> bool:
+    """Whether numbers are whole, and so classes."""
+    return labels.dtype.kind == "f" and bool((labels == np.rint(labels)).all())
+
+
 def _whole(name: str) -> bool:
     return name.isdecimal() and name == str(int(name))
 
@@ -131,7 +136,7 @@ def _of_one_kind(
     labels: Sequence[NDArray[Any]], known: NDArray[Any] | None
 ) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Labels of all sources, words for all if some are words; and those of the target as theirs are."""
-    every = list(labels)
+    every = [each.astype(np.int64) if _integral(each) else each for each in labels]
     if len({each.dtype.kind in "iufb" for each in every}) > 1:
         every = [each.astype(np.str_) for each in every]
     joined = np.concatenate(every)

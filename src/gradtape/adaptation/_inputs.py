@@ -112,7 +112,7 @@ class Encoder:
                     raise InputError(what, remedy="give both the same kind of values")
                 values = np.full(len(values), np.nan)
             elif values.dtype != object and column.words is not None:
-                values = np.array([None if value != value else f"{value:g}" for value in values], dtype=object)
+                values = np.array([None if value != value else _word(value) for value in values], dtype=object)
             parts.append(column.encode(values))
         return torch.from_numpy(np.concatenate(parts, axis=1))
 
@@ -186,11 +186,16 @@ def _column(name: str, values: NDArray[Any], other: NDArray[Any]) -> Column:
         if not here.size:
             return Column(name, scale=0.0, flagged=gaps)
         return Column(name, None, float(np.median(here)), float(here.std()) or 1.0, gaps)
-    found, theirs = ([str(value) for value in each.astype(object) if value is not None] for each in (values, other))
+    found, theirs = ([_word(value) for value in each.astype(object) if value is not None] for each in (values, other))
     words, counts = np.unique(np.array(found, dtype=str), return_counts=True)
     shared = np.isin(words, theirs)  # a word of one domain alone says nothing of the other
     most = np.argsort(-counts[shared], kind="stable")[:_LARGEST_VOCABULARY]
     return Column(name, tuple(np.sort(words[shared][most]).tolist()))
+
+
+def _word(value: Any) -> str:
+    """Return a value as a word; whole numbers without a point, as they are written in columns of text."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _empty(values: NDArray[Any]) -> bool:

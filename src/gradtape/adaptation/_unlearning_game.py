@@ -46,7 +46,7 @@ class Plan(NamedTuple):
     by: By = "reversal"
     width: int = 64
     steps: int | None = None
-    batch_size: int = 256
+    batch_size: int = 512
     seed: int = 0
 
 

@@ -41,6 +41,8 @@ _STEPS = 1200
 
 
 def _listed(value: Any) -> Any:
+    """A setting as JSON holds it."""
+    value = value.tolist() if isinstance(value, np.ndarray | np.generic) else value
     return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
@@ -302,7 +304,21 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         arrays = {name: value.cpu().numpy() for name, value in data._asdict().items() if value is not None}
         plain = {name: getattr(self, name) for name in ("task", "label_shift")}
         lists = {name: _listed(getattr(self, name)) for name in ("method", "select", "strength")}
-        settings = {"data": hash_arrays(arrays), "plan": plan._asdict(), **plain, **lists}
+        own = {
+            name: network for name, network in (("features", self.features), ("head", self.head)) if network is not None
+        }
+        weights = {
+            f"{name}.{key}": value.numpy(force=True)
+            for name, network in own.items()
+            for key, value in network.state_dict().items()
+        }
+        settings = {
+            "data": hash_arrays(arrays),
+            "networks": hash_arrays(weights) if weights else None,
+            "plan": {name: _listed(value) for name, value in plan._asdict().items()},
+            **plain,
+            **lists,
+        }
         if self.resume:
             return stack.enter_context(Run.open(self.run, resume=True, settings=settings))
         return stack.enter_context(Run.create(self.run, command="adapt", settings=settings))

@@ -25,7 +25,7 @@ from gradtape.errors import InputError
 from gradtape.evidence import proportion
 from gradtape.training import single_thread
 
-_STRENGTHS = (1.0, 2.0, 4.0, 6.0, 10.0, 20.0)
+_STRENGTHS = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0)
 _HELD_OUT = 0.2  # share of the rows on which strengths are judged
 _NEGLIGIBLE = 0.01  # a disparity that need not be cut further
 
@@ -82,9 +82,9 @@ class Unlearner(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         by: str = "reversal",
         strength: float | str = "auto",
         strengths: Sequence[float] = _STRENGTHS,
-        tolerance: float = 0.25,
+        tolerance: float = 0.3,
         steps: int | None = None,
-        batch_size: int = 256,
+        batch_size: int = 512,
         width: int = 64,
         seed: int = 0,
     ) -> None:
