@@ -76,6 +76,7 @@ class Task(NamedTuple):
 
 Predict = Callable[[Tensor], Tensor]  # inputs to logits
 Arm = Callable[[Task], Predict]
+Found = dict[tuple[str, str], list[tuple[float, float]]]  # task and arm to accuracy and process time of each seed
 
 
 def prepared(pair: Pair, steps: int, seed: int) -> tuple[Task, Tensor, np.ndarray]:
@@ -226,16 +227,14 @@ def accuracy(predict: Predict, test: Tensor, labels: np.ndarray) -> float:
     return 100 * float((found.numpy() == labels).mean())
 
 
-def run(
-    names: list[str], arms: list[str], args: argparse.Namespace
-) -> dict[tuple[str, str], list[tuple[float, float]]]:
-    """Return for each task and arm what each seed came to: accuracy, and seconds of process time."""
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for seed in range(args.seeds):
+def run(names: list[str], arms: list[str], asked: argparse.Namespace) -> Found:
+    """Return what each seed came to; ``arms`` loses those whose library is missing."""
+    found: Found = {}
+    for seed in range(asked.seeds):
         for name in names:
-            pair = TASKS[name](seed, args.data_dir)
+            pair = TASKS[name](seed, asked.data_dir)
             for arm in list(arms):
-                task, test, labels = prepared(pair, args.steps, seed)
+                task, test, labels = prepared(pair, asked.steps, seed)
                 began = time.process_time()
                 try:
                     predict = ARMS[arm](task)
@@ -265,10 +264,8 @@ def main() -> None:
         sys.path.append(asked.packages)
     arms = list(asked.arms)
     found = run(asked.tasks, arms, asked)
-    said = "mean and 95% interval over seeds" if asked.seeds > 1 else "one seed"
-    print(
-        f"\nAccuracy on the target's test part in %, {asked.steps} steps, n = {asked.seeds} ({said}); seconds: median\n"
-    )
+    print(f"\nAccuracy on the target's test part in %, {asked.steps} steps: mean and 95% interval,", end=" ")
+    print(f"n = {asked.seeds} seeds; s: median process time of a training\n")
     print("| arm | " + " | ".join(f"{name} | s" for name in asked.tasks) + " |")
     print("|---" * (2 * len(asked.tasks) + 1) + "|")
     for arm in arms:
