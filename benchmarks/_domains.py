@@ -78,8 +78,8 @@ def mnist(data_dir: str | None = None) -> Digits:
 def boxed(images: Tensor) -> Tensor:
     """Return the 20x20 pixels in the middle, resized: (n, 1, 16, 16).
 
-    MNIST's digits were fitted into a box of that size and then centred by their mass, so some lose ink at an edge, which
-    is part of the shift: with a window around each digit's own box, source only is some five points better.
+    MNIST's digits were fitted into a box of that size and then centred by their mass, so some lose ink at an edge,
+    which is part of the shift: with a window around each digit's own box, source only is some five points better.
     """
     inner = images[:, :, 4:24, 4:24]
     return interpolate(inner, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)

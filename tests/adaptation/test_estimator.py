@@ -399,9 +399,12 @@ def test_inputs_that_do_not_fit_are_refused() -> None:
         ((images, pair.ys, pair.Xt), "images are needed"),
         (((pair.Xs, images), pair.ys, pair.Xt), "2 inputs were given"),
         ((pair.Xs, pair.ys, pair.Xt, TargetLabels(pair.yt.astype(str))), "are words, and those of the source numbers"),
+        ((pair.Xs, 2 * pair.ys - 1, pair.Xt, np.full(20, -1)), "-1 is a class of the source"),
         ((pair.Xs, pair.ys, pair.Xt, TargetLabels([0])), "labels of the target have shape"),
     ):
         with pytest.raises(GradtapeError, match=said):
             adapter(steps=2).fit(*given)
+    with pytest.raises(InputError, match="chosen without a target"):
+        adapter(steps=2, select="snd").fit(pair.Xs, pair.ys)
     with pytest.warns(UserWarning, match="no target was given"):
         adapter(steps=2).fit(pair.Xs, pair.ys)

@@ -167,6 +167,9 @@ def _known(yt: Any, m: int, classes: NDArray[Any], task: Task, centre: float, sc
     missing = [
         value is None or value != value or (value == UNKNOWN and value not in number) for value in array.tolist()
     ]
+    if UNKNOWN in number and UNKNOWN in array.tolist() and not any(missing):
+        what = "-1 is a class of the source, so it does not say that a label of the target is unknown"
+        raise InputError(what, remedy="give None or NaN where it is not known")
     strange = {value for value, gone in zip(array.tolist(), missing, strict=True) if not gone and value not in number}
     if strange:
         what = f"the target's labels have {sorted(map(str, strange))[:3]}, which the source has not"

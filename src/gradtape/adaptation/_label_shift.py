@@ -21,7 +21,7 @@ _TINY = 1e-12
 class LabelShift(NamedTuple):
     """Shares of the classes in both domains; see ``label_shift``.
 
-    Args:
+    Attributes:
         source: (k,) shares in the source.
         target: (k,) shares in the target, estimated.
         low: (k,) lower ends of the intervals of ``target``.

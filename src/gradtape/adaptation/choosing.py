@@ -17,7 +17,7 @@ _BLIND_TO_COLLAPSE = ("snd", "entropy")
 class Choice(NamedTuple):
     """Which candidate, and why; see ``choose``.
 
-    Args:
+    Attributes:
         best: The index of the chosen candidate.
         scores: (candidates,) figures of each validator, higher is better; with several, ``"ensemble"`` is last.
     """

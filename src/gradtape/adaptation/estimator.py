@@ -155,6 +155,8 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             raise InputError(what, remedy="give one; the features of a method's module may take several")
         self._look(X, first=True)
         read, data = encoded(X, y, Xt, yt, domains, task=self.task, seed=self.seed, device=device)
+        if validators and data.target is None:
+            raise InputError("nothing can be chosen without a target", remedy="give Xt, or leave select out")
         for each in settings:
             each.check(self.task, read.sources, read.classes)
         if data.target is None and any(each.needs_target for each in settings):

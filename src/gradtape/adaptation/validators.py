@@ -24,7 +24,7 @@ class Outputs(NamedTuple):
 
     The source rows are a part that the model was not trained on. ``k`` is the number of classes, or 1 for regression.
 
-    Args:
+    Attributes:
         source_inputs: (n, ...) inputs.
         source_features: (n, d) what the model makes of them before its last layer.
         source_logits: (n, k) its outputs.

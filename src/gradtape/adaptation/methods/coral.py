@@ -15,7 +15,6 @@ class DeepCORAL(Method):
     Args:
         features: ``features(x) -> (n, d)``.
         head: ``(n, d) -> (n, k)``.
-        settings: Those of ``Method``.
 
     Examples:
         >>> import torch

@@ -20,7 +20,6 @@ class MMD(Method):
     Args:
         features: ``features(x) -> (n, d)``.
         head: ``(n, d) -> (n, k)``.
-        settings: Those of ``Method``.
 
     Examples:
         >>> method = MMD(torch.nn.Identity(), torch.nn.Linear(2, 3), strength=1.0)
@@ -48,7 +47,6 @@ class JAN(Method):
     Args:
         features: ``features(x) -> (n, d)``.
         head: ``(n, d) -> (n, k)``.
-        settings: Those of ``Method``.
 
     Examples:
         >>> method = JAN(torch.nn.Identity(), torch.nn.Linear(2, 3), strength=1.0)

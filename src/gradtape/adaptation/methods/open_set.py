@@ -19,7 +19,6 @@ class OSBP(Method):
     Args:
         features: ``features(x) -> (n, d)``.
         head: ``(n, d) -> (n, k + 1)``; the last output is "unknown", which no label names.
-        settings: Those of ``Method``.
 
     Examples:
         >>> method = OSBP(torch.nn.Linear(2, 8), torch.nn.Linear(8, 4), strength=1.0)  # three classes
