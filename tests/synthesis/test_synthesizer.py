@@ -180,7 +180,7 @@ def test_save_and_load(tmp_path) -> None:
         again.save(path)
         assert path.read_bytes() == content
     with safe_open(path, framework="pt") as file:
-        assert json.loads(file.metadata()["gradtape"])["kind"]["kind"] == "points"
+        assert json.loads(file.metadata()["gradtape"])["synthesizer"]["kind"]["kind"] == "points"
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(RunError, match="holds no synthesizer or is damaged"):
         Synthesizer.load(path)

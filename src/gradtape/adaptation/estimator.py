@@ -20,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from gradtape.adaptation import _saved
 from gradtape.adaptation._encoded import Reading, encoded, unpacked
 from gradtape.adaptation._inputs import Encoder, is_images
 from gradtape.adaptation._networks import Networks
@@ -34,9 +33,18 @@ from gradtape.data import Table
 from gradtape.errors import InputError, RunError
 from gradtape.evidence import hash_arrays
 from gradtape.runs import Run
-from gradtape.training import Progress, RichProgress, Silent, resolve_device, single_thread
+from gradtape.training import (
+    Progress,
+    RichProgress,
+    Silent,
+    load_weights,
+    resolve_device,
+    save_weights,
+    single_thread,
+)
 
 _LOOKS = 5
+_KIND = "adapter"  # of a saved file
 _STEPS = 1200
 
 
@@ -237,7 +245,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
             "type": read.classes.dtype.str if read.classes.dtype.kind != "O" else "O",
             "scale": [read.centre, read.scale],
         }
-        _saved.save(Path(path), self.method_.state_dict(), about)
+        save_weights(Path(path), _KIND, self.method_.state_dict(), about)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -246,7 +254,7 @@ class DomainAdapter(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no
         Raises:
             RunError: The file is missing, damaged, or of another kind.
         """
-        weights, about = _saved.load(Path(path))
+        weights, about = load_weights(Path(path), _KIND)
         try:
             networks = Networks(**{**about["networks"], "shape": tuple(about["networks"]["shape"])})
             method = networks.method(about["method"], slow_ramp(1) if about["ramp"] else 0.0, 1).eval()

@@ -22,7 +22,7 @@ from gradtape.atomic import write_atomically
 from gradtape.data import Table, write_csv, write_npz
 from gradtape.errors import DataError, InputError
 from gradtape.evidence import hash_arrays
-from gradtape.runs import Run, next_path
+from gradtape.runs import Run, check_out, next_path
 
 _MODEL = "adapter.safetensors"
 
@@ -100,7 +100,9 @@ def adapt(
     folder = next_path("runs", f"adapt-{read.names[0]}-{read.target}") if run is None else Path(run)
     predictions = folder / "predictions.csv" if out is None else Path(out)
     if out is not None:
-        _check_out(predictions, folder, resume)
+        if predictions.suffix.lower() != ".csv":
+            raise InputError(f"{predictions} is to hold predictions", remedy="let its name end in .csv")
+        check_out(predictions, folder, resume=resume)
     data = _about(read)
     asked: dict[str, Any] = {
         "method": method,
@@ -197,16 +199,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _check_out(target: Path, run: Path, resume: bool) -> None:
-    """Refuse what cannot be written, before an hour of training rather than after."""
-    if run.absolute() in (target.absolute(), *target.absolute().parents):
-        raise InputError(f"{target} lies in the run folder {run}", remedy="name a place outside it, or leave -o out")
-    if target.suffix.lower() != ".csv":
-        raise InputError(f"{target} is to hold predictions", remedy="let its name end in .csv")
-    if os.path.lexists(target) and not resume:  # a run that was stopped after writing it goes on
-        raise InputError(f"{target} exists already", remedy="remove it or choose another name with -o")
-    parent = next(parent for parent in target.absolute().parents if parent.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{target} cannot be made in {parent}", remedy="choose a folder that you may write to")

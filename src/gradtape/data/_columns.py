@@ -40,7 +40,9 @@ def columns_of(X: Any, *, text: bool) -> Columns:
         if not names or not len(X):
             raise DataError(f"X has {len(X)} rows and {len(names)} columns", remedy="give at least one of both")
         series = [X[column] for column in X.columns]
-        categories = tuple(name for name, one in zip(names, series, strict=True) if str(one.dtype) == "category")
+        categories = tuple(
+            name for name, one in zip(names, series, strict=True) if str(getattr(one, "dtype", "")) == "category"
+        )
         return Columns(names, tuple(np.asarray(one.to_numpy()) for one in series), module, categories)
     try:
         array = np.array(X, dtype=object) if text and isinstance(X, list | tuple) else np.asarray(X)

@@ -1,5 +1,6 @@
 """The run folder: what was asked, what was measured at every step, what came out."""
 
+from gradtape.runs._out import check_out
 from gradtape.runs.catalogue import RunSummary, list_runs, next_path
 from gradtape.runs.channel import Channel
 from gradtape.runs.exporters import EXPORTERS, Exporter, export
@@ -17,6 +18,7 @@ __all__ = [
     "Series",
     "SeriesStore",
     "Status",
+    "check_out",
     "export",
     "list_runs",
     "next_path",

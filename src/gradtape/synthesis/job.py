@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gradtape.data import write_csv, write_image_folder, write_npz
 from gradtape.errors import InputError
-from gradtape.runs import Run, next_path
+from gradtape.runs import Run, check_out, next_path
 from gradtape.synthesis._samples import Images, Points
 from gradtape.synthesis.synthesizer import Read, Synthesizer
 
@@ -78,7 +78,8 @@ def synthesize(
     synthesizer.run = folder
     target = folder / ("samples" if isinstance(kind, Images) else "samples.csv") if out is None else Path(out)
     if out is not None:
-        _check_out(target, kind, folder, resume)
+        check_out(target, folder, resume=resume)
+        _check_kind(target, kind)
 
     def deliver(opened: Run) -> None:
         if (out is None or resume) and target.exists():  # left by a run that was stopped after writing it
@@ -93,20 +94,12 @@ def synthesize(
     )
 
 
-def _check_out(target: Path, kind: Images | Points, run: Path, resume: bool) -> None:
-    """Refuse what cannot be written, before an hour of training rather than after."""
-    if run.absolute() in (target.absolute(), *target.absolute().parents):
-        raise InputError(f"{target} lies in the run folder {run}", remedy="name a place outside it, or leave -o out")
-    if os.path.lexists(target) and not resume:  # a run that was stopped after writing it goes on
-        raise InputError(f"{target} exists already", remedy="remove it or choose another name with -o")
+def _check_kind(target: Path, kind: Images | Points) -> None:
     ending = target.suffix.lower()
     if isinstance(kind, Points) and ending not in (".csv", ".npz"):
         raise InputError(f"{target} is to hold points", remedy="let its name end in .csv or .npz")
     if isinstance(kind, Images) and ending == ".csv":
         raise InputError(f"{target} is to hold images", remedy="name a folder, or let its name end in .npz")
-    parent = next(parent for parent in target.absolute().parents if parent.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"{target} cannot be made in {parent}", remedy="choose a folder that you may write to")
 
 
 def _write(target: Path, synthesizer: Synthesizer, read: Read, n: int) -> None:
